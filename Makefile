@@ -1,0 +1,50 @@
+# Short names for what CONTRIBUTING.md describes. `make` alone builds the configured studies.
+PY = .venv/bin/python
+
+.PHONY: all setup test lint format schemas lock size gc forget export import benchmarks ci ci-long
+
+all: setup
+	.venv/bin/snakemake
+
+setup:
+	python3 envs/setup.py
+
+test: setup
+	$(PY) -m pytest
+
+lint:
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	.venv/bin/pyright
+	.venv/bin/lint-imports
+	.venv/bin/snakefmt --check Snakefile rules
+	.venv/bin/snakemake --lint
+
+format:
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+	.venv/bin/snakefmt Snakefile rules
+
+schemas:  # JSON schemas and model shapes, after a change of plan/config.py or of a model
+	$(PY) -m workflow_scripts.schemas
+
+lock:  # after a change of dependencies in pyproject.toml
+	.uv/bin/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-header -q -o envs/lock.txt
+
+size:
+	$(PY) -m workflow_scripts.store size
+
+gc:  # lists what no study plans; make gc delete=1 deletes it
+	$(PY) -m workflow_scripts.store gc $(if $(delete),--delete)
+
+forget:  # make forget cell=IDENTITY: the next run makes it again
+	$(PY) -m workflow_scripts.store forget "$(cell)"
+
+export:  # make export file=store.tar
+	$(PY) -m workflow_scripts.store export "$(file)"
+
+import:
+	$(PY) -m workflow_scripts.store import "$(file)"
+
+ci:
+	bash .ci/run

@@ -1,0 +1,36 @@
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: workflow.basedir + "/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/mask.smk"
+include: "rules/init.smk"
+include: "rules/train.smk"
+include: "rules/exhibit.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        ask(PLAN.targets),
+        "results/report.html",
+
+
+for study in ask(PLAN.studies_here):
+
+    rule:
+        name:
+            study
+        localrule: True
+        input:
+            lambda wc, study=study: PLAN.exhibits(study),

@@ -1,0 +1,54 @@
+"""Make the environment: uv into .uv, a virtual environment into .venv, exactly what envs/lock.txt says into that.
+
+    python3 envs/setup.py [--lock FILE] [--venv FOLDER]
+
+Needs Python 3.11 or later with pip, and nothing else. Every file is checked against its hash in the lock. Running it
+again changes nothing and takes a second.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+UV = "uv==0.13.8"
+
+
+def run(*words: object) -> None:
+    done = subprocess.run([str(word) for word in words], cwd=ROOT)
+    if done.returncode:
+        sys.exit(f"error: envs/setup.py: this step failed: {' '.join(map(str, words))}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lock", type=Path, default=ROOT / "envs" / "lock.txt", help="requirements with hashes")
+    parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="where the environment goes")
+    arguments = parser.parse_args()
+    if sys.version_info < (3, 11):
+        sys.exit(f"error: envs/setup.py: found Python {sys.version.split()[0]}, needed: 3.11 or later")
+    if not arguments.lock.is_file():
+        sys.exit(f"error: envs/setup.py: --lock: no such file: {arguments.lock}")
+    uv = ROOT / ".uv" / "bin" / ("uv.exe" if sys.platform == "win32" else "uv")
+    if not uv.is_file():
+        print("installing uv into .uv", flush=True)
+        run(
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--target",
+            ROOT / ".uv",
+            UV,
+        )
+    if not (arguments.venv / "pyvenv.cfg").is_file():
+        print(f"making {arguments.venv} (6 GB: PyTorch comes with its CUDA libraries)", flush=True)
+        run(uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, arguments.venv)
+    run(uv, "pip", "sync", "--quiet", "--python", arguments.venv, "--require-hashes", arguments.lock)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""sparse_ortho: masks, orthogonal initialisation and training of sparse neural networks.
+
+The public names are resolved on first use, so `import sparse_ortho` imports no torch.
+"""
+
+from typing import Any
+
+_PUBLIC = {
+    "Masks": "sparse_ortho.masks:Masks",
+    "UserError": "sparse_ortho.errors:UserError",
+    "available": "sparse_ortho.registry:available",
+    "initialize_": "sparse_ortho.inits.initialize:initialize_",
+    "load_run": "sparse_ortho.training.runs:load_run",
+    "make_masks": "sparse_ortho.prune:make_masks",
+    "results": "sparse_ortho.report.collect:results",
+    "sparse_orthogonal": "sparse_ortho.linalg.givens:sparse_orthogonal",
+}
+__all__ = sorted(_PUBLIC)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'sparse_ortho' has no attribute {name!r}")
+    from sparse_ortho.registry import load_path
+
+    return load_path(_PUBLIC[name])
+
+
+def __dir__() -> list[str]:
+    return __all__

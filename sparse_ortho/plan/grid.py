@@ -1,0 +1,88 @@
+"""From an exhibit's lists to raw cells: products, exclusions, and the axes that a table or figure is laid out by."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sparse_ortho.errors import UserError
+from sparse_ortho.plan.config import Block, Exhibit, Grid
+
+KEYS = ("data", "density", "fixed_seeds", "init", "mask", "model", "score_init", "train")
+AXES = ("data", "model", "mask", "init", "density")
+
+
+def raw_cells(block: Block, grid: Grid, where: str) -> Iterator[dict[str, Any]]:
+    """Every cell of a grid: the block's cell overlaid with one choice from each list."""
+    for number, entry in enumerate(grid.cells):
+        place = f"{where}.cells[{number}]"
+        for choice in products(entry, place):
+            cell = overlay(block.cell, choice, place)
+            if not any(_matches(cell, pattern, where) for pattern in grid.exclude):
+                yield cell
+
+
+def products(entry: Mapping[str, Any], where: str) -> Iterator[dict[str, Any]]:
+    """All combinations of the entry's lists; a value that is no list stands for itself."""
+    for key, value in entry.items():
+        if isinstance(value, list) and not value:
+            raise UserError(f"{where}.{key}", "is an empty list, so it names no cell")
+    lists = [value if isinstance(value, list) else [value] for value in entry.values()]
+    for values in itertools.product(*lists):
+        yield dict(zip(entry, values, strict=True))
+
+
+def overlay(base: Mapping[str, Any], over: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`base` with the keys of `over`: options are merged, a name alone keeps the options only of the same name."""
+    cell = {key: copy.deepcopy(value) for key, value in base.items()}
+    for key, value in over.items():
+        top, _, option = key.partition(".")
+        if option:
+            cell[top] = named(cell.get(top), f"{where}.{top}") | {option: value}
+        elif isinstance(cell.get(top), dict) and isinstance(value, str):
+            cell[top] = cell[top] if cell[top].get("name") == value else value
+        elif (
+            isinstance(cell.get(top), dict)
+            and isinstance(value, dict)
+            and value.get("name") in (None, cell[top].get("name"))
+        ):
+            cell[top] = cell[top] | copy.deepcopy(value)
+        else:
+            cell[top] = copy.deepcopy(value)
+    for key in cell:
+        if key not in KEYS:
+            raise UserError(f"{where}.{key}", "unknown key", found=key, allowed=KEYS)
+    return cell
+
+
+def named(value: Any, where: str) -> dict[str, Any]:
+    """A method as {name: ..., options}: a plain string is a name without options."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict):
+        return dict(value)
+    raise UserError(where, "must be a name, or a mapping of options with `name`", found=value)
+
+
+def axes_of(cell: Mapping[str, Any], exhibit: Exhibit, where: str) -> dict[str, Any]:
+    """The coordinates of a cell in its exhibit, in the words of whoever wrote it."""
+    wanted = [*AXES, *exhibit.rows, *exhibit.columns, *exhibit.panels, *([exhibit.hue] if exhibit.hue else [])]
+    return {axis: axis_value(cell, axis, where) for axis in dict.fromkeys(wanted)}
+
+
+def axis_value(cell: Mapping[str, Any], axis: str, where: str) -> Any:
+    top, _, option = axis.partition(".")
+    if top not in KEYS:
+        raise UserError(where, "unknown axis", found=axis, allowed=KEYS)
+    value = cell.get(top)
+    if option:
+        value = value.get(option) if isinstance(value, dict) else None
+    elif isinstance(value, dict):
+        value = value.get("name") or "+".join(str(part) for part in value.values())
+    return (1.0 if value is None else float(value)) if axis == "density" else value
+
+
+def _matches(cell: Mapping[str, Any], pattern: Mapping[str, Any], where: str) -> bool:
+    return all(axis_value(cell, axis, f"{where}.exclude") == value for axis, value in pattern.items())

@@ -1,0 +1,85 @@
+"""A job's text: canonical JSON that holds everything a bundle depends on, in its short form, and back again.
+
+It is the one parameter of a rule, so Snakemake reruns the rule exactly when it changes. What all cells of a bundle share
+is written once, under `common`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sparse_ortho.artifacts import canonical
+from sparse_ortho.errors import UserError
+
+LIMIT = 100_000  # characters; Linux takes 128 KiB an argument
+
+
+@dataclass(frozen=True)
+class Task:
+    """One configuration of one stage, with the seeds to make."""
+
+    id: str
+    spec: Mapping[str, Any]
+    seeds: Sequence[int]
+    code: str
+    methods: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Job:
+    stage: str
+    bundle: str
+    env: Mapping[str, str]
+    cells: Sequence[Task] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)  # what an exhibit or a report depends on besides
+
+
+def dump(job: Job) -> str:
+    cells = [vars(cell) | {"seeds": list(cell.seeds), "methods": list(cell.methods)} for cell in job.cells]
+    common, short = _factor(cells)
+    text = canonical(
+        {
+            "stage": job.stage,
+            "bundle": job.bundle,
+            "env": dict(job.env),
+            "common": common,
+            "cells": short,
+            "more": job.more,
+        }
+    )
+    if len(text) > LIMIT:
+        raise UserError(
+            "bundle", f"the job {job.stage}/{job.bundle} is {len(text)} characters long; make bundles smaller"
+        )
+    return text
+
+
+def load(text: str) -> Job:
+    raw = json.loads(text)
+    cells = []
+    for short in raw["cells"]:
+        whole = raw["common"] | short
+        whole["spec"] = raw["common"].get("spec", {}) | short.get("spec", {})
+        cells.append(Task(**whole))
+    return Job(raw["stage"], raw["bundle"], raw["env"], tuple(cells), raw["more"])
+
+
+def _factor(cells: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Fields equal in all cells, taken out; `spec` one level deeper."""
+    if len(cells) < 2:
+        return {}, cells
+    common = _shared(cells)
+    common.pop("id", None)
+    common["spec"] = _shared([cell["spec"] for cell in cells])
+    short = [{key: value for key, value in cell.items() if key not in common} for cell in cells]
+    for cell, rest in zip(cells, short, strict=True):
+        rest["spec"] = {key: value for key, value in cell["spec"].items() if key not in common["spec"]}
+    return common, short
+
+
+def _shared(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
+    first = rows[0]
+    return {key: value for key, value in first.items() if all(key in row and row[key] == value for row in rows)}

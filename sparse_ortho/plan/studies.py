@@ -1,0 +1,118 @@
+"""A study at one scale: its exhibits, their cells, and the seeds of every cell.
+
+The seeds of a cell are the union over all exhibits of its study at that scale, whatever the target, so a record never
+depends on what was asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparse_ortho.artifacts import canonical
+from sparse_ortho.errors import UserError
+from sparse_ortho.plan.config import Block, Exhibit, Grid, Study, parse, read_yaml
+from sparse_ortho.plan.digest import ROOT
+from sparse_ortho.plan.grid import axes_of, raw_cells
+from sparse_ortho.plan.identity import Cell, Node, resolve_cell
+from sparse_ortho.plan.shapes import refuse_unreachable
+from sparse_ortho.registry import resolve
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A cell as one exhibit shows it."""
+
+    id: str
+    axes: Mapping[str, Any]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ScaledStudy:
+    name: str
+    study: Study
+    exhibits: Mapping[str, tuple[Exhibit, Grid, tuple[Shown, ...]]]
+    cells: Mapping[str, Cell]
+    seeds: Mapping[str, frozenset[int]]  # of every node
+
+    def nodes(self, stage: str) -> list[Node]:
+        """The distinct nodes of a stage, in the order of their identities."""
+        found = {c.nodes[stage].id: c.nodes[stage] for c in self.cells.values() if stage in c.nodes}
+        return [found[identity] for identity in sorted(found)]
+
+
+def names(root: Path = ROOT) -> list[str]:
+    """The studies there are: folders with a study.yaml."""
+    return sorted(path.parent.name for path in (root / "studies").glob("*/study.yaml"))
+
+
+def read(name: str, root: Path = ROOT) -> tuple[Study, dict[str, Exhibit]]:
+    """A study and its exhibits as written, whatever the scale."""
+    folder = root / "studies" / name
+    if name not in names(root):
+        raise UserError("config.yaml: studies", "unknown study", found=name, allowed=names(root))
+    where = f"studies/{name}"
+    study = parse(Study, read_yaml(folder / "study.yaml"), f"{where}/study.yaml")
+    files = sorted(path for path in folder.glob("*.yaml") if path.name != "study.yaml")
+    exhibits = {path.stem: parse(Exhibit, read_yaml(path), f"{where}/{path.name}") for path in files}
+    for key, exhibit in exhibits.items():
+        resolve("exhibits", exhibit.kind, f"{where}/{key}.yaml: kind")
+        for scale in exhibit.scales:
+            if scale not in study.scales:
+                raise UserError(f"{where}/{key}.yaml: scales", "unknown scale", found=scale, allowed=study.scales)
+    return study, dict(sorted(exhibits.items(), key=lambda item: (item[1].order, item[0])))
+
+
+def at_scale(name: str, scale: str, root: Path = ROOT) -> ScaledStudy:
+    """The cells and seeds of a study at a scale; any mistake in its files ends here, before a job starts."""
+    study, exhibits = read(name, root)
+    if scale not in study.scales:
+        raise UserError("config.yaml: scale", f"the study {name} has no such scale", found=scale, allowed=study.scales)
+    cells: dict[str, Cell] = {}
+    seeds: dict[str, frozenset[int]] = {}
+    shown: dict[str, tuple[Exhibit, Grid, tuple[Shown, ...]]] = {}
+    for key, exhibit in exhibits.items():
+        grid = exhibit.scales.get(scale)
+        if grid is None:
+            continue
+        views = _views(f"studies/{name}/{key}.yaml: scales.{scale}", study.scales[scale], exhibit, grid, cells)
+        shown[key] = (exhibit, grid, views)
+        for view in views:
+            for node in cells[view.id].nodes.values():
+                seeds[node.id] = seeds.get(node.id, frozenset()) | set(view.seeds)
+    return ScaledStudy(name, study, shown, cells, seeds)
+
+
+def _views(where: str, block: Block, exhibit: Exhibit, grid: Grid, cells: dict[str, Cell]) -> tuple[Shown, ...]:
+    seeds = tuple(sorted(set(grid.seeds or block.seeds)))
+    views: dict[str, Shown] = {}
+    for raw in raw_cells(block, grid, where):
+        cell = _resolved(canonical(raw), where) if _plain(raw) else resolve_cell(raw, where)
+        known = cells.setdefault(cell.id, cell)
+        if known is not cell and known != cell:
+            raise UserError(where, f"two cells share the identity {cell.id}; give one of them another option")
+        axes = axes_of(raw, exhibit, where)
+        if views.setdefault(cell.id, Shown(cell.id, axes, seeds)).axes != axes:
+            raise UserError(where, f"the same cell is named twice: {views[cell.id].axes} and {axes}")
+    return tuple(views.values())
+
+
+@functools.cache
+def _resolved(text: str, where: str) -> Cell:
+    import json
+
+    cell = resolve_cell(json.loads(text), where)
+    refuse_unreachable(cell, where)
+    return cell
+
+
+def _plain(raw: Mapping[str, Any]) -> bool:
+    try:
+        canonical(raw)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,49 @@
+"""Stage `init`: the weights that a cell starts from, and the masks as the initialisation leaves them (EOI moves them)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sparse_ortho.plan.job import Job, Task
+from sparse_ortho.stages.bundle import Bundles, Context, refusing, run, streams_of, write
+from sparse_ortho.store import Result
+
+
+def main(job: Job, context: Context, masks: list[str], output: str) -> None:
+    masked = Bundles(masks)
+
+    def inputs(task: Task, seed: int) -> dict[str, str]:
+        identity = task.spec.get("inputs", {}).get("mask")
+        return {"mask": masked.entry(identity, seed)["digest"]} if identity else {}
+
+    def make(task: Task, seed: int, _: Path) -> Result:
+        from sparse_ortho.masks import Masks
+        from sparse_ortho.stages.networks import build
+        from sparse_ortho.stages.starts import initialised
+
+        model, given = build(task.spec), None
+        if identity := task.spec.get("inputs", {}).get("mask"):
+            row = masked.entry(identity, seed)["row"]
+            if row["status"] != "ok":
+                return Result(row)
+            given = Masks.from_arrays(masked.tensors(identity, seed, "masks/"), model)
+
+        def initialise() -> Result:
+            kept = initialised(model, given, task.spec["init"], streams_of(task, seed))
+            weights = {f"weights/{name}": tensor.numpy() for name, tensor in model.state_dict().items()}
+            arrays = {f"masks/{name}": mask for name, mask in kept.arrays().items()} if kept is not None else {}
+            nonzeros = sum(int((weights[f"weights/{name.removeprefix('masks/')}"] != 0).sum()) for name in arrays)
+            return Result(
+                {"status": "ok", "reason": None, "nonzeros": nonzeros, "dense": kept is None}, weights | arrays
+            )
+
+        return refusing(initialise)
+
+    write(output, job, run(job, context, inputs, make, news))
+
+
+def news(row: dict[str, Any]) -> str:
+    if row["status"] != "ok":
+        return row["reason"]
+    return "dense" if row["dense"] else f"{row['nonzeros']} weights are not zero"

@@ -1,0 +1,53 @@
+"""One seed of one cell on one device: what stage `train` does once something is to be trained."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparse_ortho.devices import prepare
+from sparse_ortho.plan.job import Task
+from sparse_ortho.stages.bundle import Context, split
+from sparse_ortho.stages.networks import build
+from sparse_ortho.store import Result
+from sparse_ortho.streams import Streams
+from sparse_ortho.training.checkpoint import Checkpointer
+from sparse_ortho.training.loop import train_seed
+from sparse_ortho.training.options import TrainOptions
+
+QUIET = 5.0  # seconds of silence after which a long training tells its epoch
+
+
+def train_task(
+    task: Task, streams: Streams, images: Any, start: Any, device: str, context: Context, scratch: Path, seed: int
+) -> Result:
+    options = TrainOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in task.spec["train"].items()})
+    place = prepare(device, options.threads)
+    model = build(task.spec)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in split(start, "weights")})
+    masks = {name: torch.from_numpy(array) for name, array in split(start, "masks")} or None
+    spoken = [time.monotonic()]
+
+    def report(line: str) -> None:
+        if time.monotonic() - spoken[0] > QUIET:
+            spoken[0] = time.monotonic()
+            context.say(f"train {task.id} seed {seed}: {line}")
+
+    checkpoint = Checkpointer(scratch, context.checkpoint_every)
+    outcome = train_seed(
+        model,
+        images["arrays"],
+        images["facts"]["facts"],
+        masks,
+        options,
+        streams,
+        place,
+        checkpoint=checkpoint,
+        report=report,
+    )
+    trained = {f"weights/{name}": tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
+    kept = {name: array for name, array in start.items() if name.startswith("masks/")}
+    return Result({"record": outcome.record, "curves": outcome.curves}, trained | kept)

@@ -1,0 +1,40 @@
+"""The columns of records (a row a seed) and curves (a row an epoch): name -> parquet type. Imports no torch.
+
+Accuracies are in percent. `test_accuracy_last` is the result of a run. `test_accuracy_best_validation` belongs to the first
+epoch with the best validation accuracy. `test_accuracy_max` is the best test accuracy over the epochs: it selects on the
+test part and is only to be set beside published numbers that were made so.
+"""
+
+RECORD_COLUMNS = {
+    "cell": "string",
+    "seed": "int64",
+    "status": "string",  # ok, diverged, refused
+    "reason": "string",
+    "epochs": "int64",
+    "steps": "int64",
+    "test_accuracy_last": "double",
+    "test_accuracy_best_validation": "double",
+    "test_accuracy_max": "double",
+    "validation_accuracy_last": "double",
+    "validation_accuracy_best": "double",
+    "best_epoch": "int64",
+    "train_accuracy_last": "double",
+    "train_loss_last": "double",
+    "test_loss_last": "double",
+    "density": "double",
+    "nonzeros": "int64",
+    "weights": "int64",
+}
+CURVE_COLUMNS = {
+    "cell": "string",
+    "seed": "int64",
+    "epoch": "int64",
+    "step": "int64",
+    "lr": "double",  # of the epoch's last step; at epoch 0 of the first step to come
+    "train_loss": "double",  # mean over the epoch's images while it trains; at epoch 0 an evaluation
+    "train_accuracy": "double",
+    "validation_loss": "double",
+    "validation_accuracy": "double",
+    "test_loss": "double",
+    "test_accuracy": "double",
+}

@@ -1,0 +1,143 @@
+"""What every registered score, density scheme and initialisation promises, whoever wrote it."""
+
+import ast
+import importlib
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from sparse_ortho.budgets import budget
+from sparse_ortho.inits.initialize import initialize
+from sparse_ortho.masks import maskable
+from sparse_ortho.probe import Probe
+from sparse_ortho.prune import choose, make_masks
+from sparse_ortho.registry import available, load, resolve
+from sparse_ortho.streams import Streams
+
+SCORES, DENSITIES, INITS = (available()[kind] for kind in ("scores", "densities", "inits"))
+METHODS = [(kind, name) for kind in ("scores", "densities", "inits", "rules") for name in available()[kind]]
+TARGETS = [0.05, 0.5, 1.0]
+
+
+def net():
+    torch.manual_seed(0)
+    parts = [nn.Linear(12, 10), nn.BatchNorm1d(10), nn.ReLU(), nn.Linear(10, 8), nn.Tanh(), nn.Linear(8, 4)]
+    return nn.Sequential(*parts)
+
+
+def batches():
+    generator = torch.Generator().manual_seed(1)
+    return [(torch.randn(16, 12, generator=generator), torch.arange(16) % 4) for _ in range(2)]
+
+
+def probe_of(model):
+    return Probe(model, {n: w.detach() for n, w in maskable(model).items()}, batches(), cross_entropy)
+
+
+def everything(model):
+    """All bytes, modes and gradients of a model."""
+    state = {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
+    grads = [p.grad is None for p in model.parameters()], [p.requires_grad for p in model.parameters()]
+    return state, grads, [m.training for m in model.modules()], [len(m._forward_hooks) for m in model.modules()]
+
+
+def digests(tensors):
+    return {name: (str(t.dtype), t.numpy().tobytes()) for name, t in tensors.items()}
+
+
+@pytest.mark.parametrize("density", TARGETS)
+@pytest.mark.parametrize("layers", ["global", *DENSITIES])
+@pytest.mark.parametrize("score", SCORES)
+def test_every_score_meets_every_budget_exactly(score, layers, density):
+    masks = make_masks(net(), density, score=score, layers=layers, seed=0, data=batches(), loss=cross_entropy)
+    assert masks.nonzeros == budget(density, 120 + 80 + 32)
+    assert list(masks) == ["0.weight", "3.weight", "5.weight"]
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_scoring_leaves_the_model_and_the_global_generator_alone(score):
+    model = net()
+    before, state = everything(model), torch.get_rng_state()
+    make_masks(model, 0.5, score=score, layers="global", seed=0, data=batches(), loss=cross_entropy)
+    assert everything(model) == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_scores_are_finite_have_the_layers_shapes_and_repeat(score):
+    model = net()
+    first, again = (load("scores", score)(probe_of(model), Streams(0)) for _ in range(2))
+    assert {n: s.shape for n, s in first.items()} == {n: w.shape for n, w in maskable(model).items()}
+    assert all(s.isfinite().all() and not s.requires_grad for s in first.values())
+    assert digests(first) == digests(again)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_a_smaller_density_keeps_a_subset_when_scored_once(score):
+    kept = [choose(probe_of(net()), d, score=score, layers="global", streams=Streams(0)) for d in (0.1, 0.5)]
+    if score not in {"synflow"}:  # an iterative score ranks again after every cut
+        assert all(not (kept[0][n] & ~kept[1][n]).any() for n in kept[0])
+
+
+@pytest.mark.parametrize("density", [0.001, *TARGETS])
+@pytest.mark.parametrize("scheme", DENSITIES)
+def test_every_density_scheme_is_exact_in_any_order_of_layers(scheme, density):
+    shapes = {"a": (16, 3, 3, 3), "b": (32, 16, 3, 3), "c": (10, 32), "d": (100, 784)}
+    total = budget(density, sum(map(math.prod, shapes.values())))
+    counts = load("densities", scheme)(shapes, total)
+    assert list(counts) == list(shapes) and all(type(k) is int for k in counts.values())
+    assert sum(counts.values()) == total and all(0 <= counts[n] <= math.prod(s) for n, s in shapes.items())
+    backwards = load("densities", scheme)(dict(reversed(shapes.items())), total)
+    assert all(abs(backwards[n] - counts[n]) <= 1 for n in shapes)  # only remainders that tie may go elsewhere
+
+
+@pytest.mark.parametrize("density", [0.15, 0.5, 1.0])  # 22 of 232 weights is the floor of an orthogonal one
+@pytest.mark.parametrize("name", INITS)
+def test_every_init_keeps_the_budget_and_repeats(name, density):
+    def run():
+        model = net()
+        masks = make_masks(model, density, seed=0)
+        made = initialize(model, masks, name, Streams(0), batches=batches(), loss=cross_entropy)
+        return model, made
+
+    (model, made), (twin, same) = run(), run()
+    assert made is not None and same is not None and made.nonzeros == budget(density, 232)
+    assert everything(model) == everything(twin) and made.digest() == same.digest()
+    for layer, weight in maskable(model).items():
+        assert weight.isfinite().all() and not weight[~made[layer]].any()
+    assert (model.get_parameter("1.weight") == 1).all() and not model.get_parameter("1.bias").any()
+
+
+@pytest.mark.parametrize("name", INITS)
+def test_inits_do_not_write_into_what_they_are_given(name):
+    model = net()
+    masks = {n: m.clone() for n, m in make_masks(model, 0.5, seed=0).items()}
+    before, kept = everything(model), digests(masks)
+    weights, _ = load("inits", name)(probe_of(model), masks, Streams(0))
+    assert everything(model) == before and digests(masks) == kept
+    assert all(w.dtype == torch.float32 for w in weights.values())
+
+
+@pytest.mark.parametrize(("kind", "name"), METHODS)
+def test_options_have_literal_defaults_and_simple_types(kind, name):
+    module, _, attribute = resolve(kind, name).partition(":")
+    file = importlib.import_module(module).__file__
+    assert file is not None
+    with open(file) as source:
+        tree = ast.parse(source.read())
+    found = [node for node in tree.body if getattr(node, "name", None) == attribute]
+    assert len(found) == 1, f"{attribute} is defined once, at the top level of its module"
+    if isinstance(found[0], ast.FunctionDef):
+        arguments = found[0].args
+        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+            assert default is not None, f"{argument.arg} has a default"
+            ast.literal_eval(default)
+            assert argument.annotation is not None
+            words = {n.id for n in ast.walk(argument.annotation) if isinstance(n, ast.Name)}
+            assert words <= {"int", "float", "bool", "str", "Literal"}
+    for node in tree.body:  # what the plan reads besides
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in {"NEEDS", "FLOOR"}:
+            ast.literal_eval(node.value)
