@@ -1,9 +1,11 @@
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
 
-configfile: workflow.basedir + "/config.yaml"
+configfile: str(Path(workflow.basedir, "config.yaml"))
 
 
 include: "rules/common.smk"
@@ -23,6 +25,7 @@ rule all:
     default_target: True
     input:
         ask(PLAN.targets),
+        PLAN.all_records(),
         "results/report.html",
 
 
@@ -31,6 +34,6 @@ for study in ask(PLAN.studies_here):
     rule:
         name:
             study
-        localrule: True
         input:
-            lambda wc, study=study: PLAN.exhibits(study),
+            lambda wc, study=study: PLAN.exhibits(study) + PLAN.records(study),
+        localrule: True

@@ -3,8 +3,6 @@ rule table:
         lambda wc: PLAN.exhibit_inputs(wc.study, wc.exhibit),
     output:
         multiext("results/tables/{study}/{scale}/{exhibit}", ".md", ".tex", ".html", ".csv"),
-    params:
-        job=lambda wc: PLAN.exhibit_job(wc.study, wc.exhibit),
     log:
         "results/logs/table/{study}/{scale}/{exhibit}.log",
     benchmark:
@@ -12,6 +10,8 @@ rule table:
     localrule: True
     conda:
         "../envs/sparse-ortho.yaml"
+    params:
+        job=lambda wc: PLAN.exhibit_job(wc.study, wc.exhibit),
     shell:
         "python -m workflow_scripts.exhibit --job {params.job:q} --inputs {input} --outputs {output} --log {log}"
 
@@ -21,8 +21,6 @@ rule figure:
         lambda wc: PLAN.exhibit_inputs(wc.study, wc.exhibit),
     output:
         multiext("results/figures/{study}/{scale}/{exhibit}", ".svg", ".png", ".csv"),
-    params:
-        job=lambda wc: PLAN.exhibit_job(wc.study, wc.exhibit),
     log:
         "results/logs/figure/{study}/{scale}/{exhibit}.log",
     benchmark:
@@ -30,5 +28,7 @@ rule figure:
     localrule: True
     conda:
         "../envs/sparse-ortho.yaml"
+    params:
+        job=lambda wc: PLAN.exhibit_job(wc.study, wc.exhibit),
     shell:
         "python -m workflow_scripts.exhibit --job {params.job:q} --inputs {input} --outputs {output} --log {log}"

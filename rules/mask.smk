@@ -3,15 +3,15 @@ rule mask:
         data=lambda wc: PLAN.inputs("mask", wc.bundle, "data"),
     output:
         "results/masks/{bundle}.safetensors",
-    params:
-        job=lambda wc: PLAN.job("mask", wc.bundle),
     log:
         "results/logs/mask/{bundle}.log",
     benchmark:
         "results/benchmarks/mask/{bundle}.tsv"
-    resources:
-        mem_mb=lambda wc, attempt: 2000 * attempt,
     conda:
         "../envs/sparse-ortho.yaml"
+    resources:
+        mem_mb=lambda wc, attempt: 2000 * attempt,
+    params:
+        job=lambda wc: PLAN.job("mask", wc.bundle),
     shell:
         "python -m workflow_scripts.mask --job {params.job:q} --data {input.data} --output {output} --log {log}"

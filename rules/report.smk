@@ -3,8 +3,6 @@ rule report:
         ask(PLAN.targets),
     output:
         "results/report.html",
-    params:
-        job=lambda wc: PLAN.report_job(),
     log:
         "results/logs/report.log",
     benchmark:
@@ -12,13 +10,13 @@ rule report:
     localrule: True
     conda:
         "../envs/sparse-ortho.yaml"
+    params:
+        job=lambda wc: PLAN.report_job(),
     shell:
         "python -m workflow_scripts.report --job {params.job:q} --output {output} --log {log}"
 
 
 rule plan:
-    params:
-        job=PLAN.config_job(),
     log:
         "results/logs/plan.log",
     benchmark:
@@ -26,13 +24,13 @@ rule plan:
     localrule: True
     conda:
         "../envs/sparse-ortho.yaml"
+    params:
+        job=PLAN.config_job(),
     shell:
         "python -m workflow_scripts.plan --config {params.job:q} --log {log}"
 
 
 rule why:
-    params:
-        job=PLAN.config_job(),
     log:
         "results/logs/why.log",
     benchmark:
@@ -40,13 +38,13 @@ rule why:
     localrule: True
     conda:
         "../envs/sparse-ortho.yaml"
+    params:
+        job=PLAN.config_job(),
     shell:
         "python -m workflow_scripts.why --config {params.job:q} --log {log}"
 
 
 rule partial:
-    params:
-        job=PLAN.config_job(),
     log:
         "results/logs/partial.log",
     benchmark:
@@ -54,5 +52,7 @@ rule partial:
     localrule: True
     conda:
         "../envs/sparse-ortho.yaml"
+    params:
+        job=PLAN.config_job(),
     shell:
         "python -m workflow_scripts.partial --config {params.job:q} --log {log}"

@@ -5,19 +5,19 @@ rule train:
     output:
         records="results/records/{bundle}.parquet",
         curves="results/curves/{bundle}.parquet",
-    params:
-        job=lambda wc: PLAN.job("train", wc.bundle),
     log:
         "results/logs/train/{bundle}.log",
     benchmark:
         "results/benchmarks/train/{bundle}.tsv"
+    conda:
+        "../envs/sparse-ortho.yaml"
     threads: lambda wc: PLAN.threads(wc.bundle)
     resources:
         mem_mb=lambda wc, attempt: 2000 * attempt,
         runtime=lambda wc, attempt: PLAN.minutes("train", wc.bundle) * attempt,
         gpu=lambda wc: PLAN.gpus("train"),
-    conda:
-        "../envs/sparse-ortho.yaml"
+    params:
+        job=lambda wc: PLAN.job("train", wc.bundle),
     shell:
         "python -m workflow_scripts.train --job {params.job:q} --data {input.data} --inits {input.inits}"
         " --records {output.records} --curves {output.curves} --log {log}"
@@ -28,14 +28,14 @@ rule cell:
         lambda wc: PLAN.holders(wc.cell),
     output:
         "results/cells/{cell}.parquet",
-    params:
-        job=lambda wc: PLAN.cut_job(wc.cell),
     log:
         "results/logs/cell/{cell}.log",
     benchmark:
         "results/benchmarks/cell/{cell}.tsv"
     conda:
         "../envs/sparse-ortho.yaml"
+    params:
+        job=lambda wc: PLAN.cut_job(wc.cell),
     shell:
         "python -m workflow_scripts.cell --job {params.job:q} --records {input} --output {output} --log {log}"
 
@@ -47,14 +47,14 @@ rule weights:
         records=lambda wc: PLAN.holders(wc.cell),
     output:
         "results/weights/{cell}-s{seed}.safetensors",
-    params:
-        job=lambda wc: PLAN.weights_job(wc.cell, int(wc.seed)),
     log:
         "results/logs/weights/{cell}-s{seed}.log",
     benchmark:
         "results/benchmarks/weights/{cell}-s{seed}.tsv"
     conda:
         "../envs/sparse-ortho.yaml"
+    params:
+        job=lambda wc: PLAN.weights_job(wc.cell, int(wc.seed)),
     shell:
         "python -m workflow_scripts.weights --job {params.job:q} --data {input.data} --inits {input.inits}"
         " --output {output} --log {log}"

@@ -23,6 +23,7 @@ class Probe:
     weights: dict[str, torch.Tensor]  # maskable weights by parameter name, in the model's order
     batches: Sequence[tuple[torch.Tensor, torch.Tensor]] | None = None
     loss: Callable[[Any, Any], torch.Tensor] | None = None
+    shape: tuple[int, ...] | None = None  # of one input, without the batch; when None, that of the first batch
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

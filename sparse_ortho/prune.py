@@ -1,13 +1,18 @@
 """From scores to masks: score every weight, share the budget among the layers, keep exactly the best.
 
 `layers` says who competes: "global" puts all weights in one list, the name of a density scheme gives each layer its own
-count, a mapping gives each layer its own density.
+count, a mapping gives each layer its own density, and the name of a score gives each layer as many weights as that
+score would keep in it if all competed ("ratio only": score="random", layers="snip").
+
+A score that declares a `PATH` (a schedule) is evaluated in as many rounds as its option `rounds` says: each keeps the
+best of what the last one left, down the path, and scores anew with what was pruned at 0. Nothing comes back.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,8 +21,9 @@ from torch import nn
 from sparse_ortho import budgets, masks
 from sparse_ortho.errors import UserError
 from sparse_ortho.probe import Probe
-from sparse_ortho.registry import available
-from sparse_ortho.signatures import method
+from sparse_ortho.registry import available, beside
+from sparse_ortho.schedules import SCHEDULES
+from sparse_ortho.signatures import method, options_of
 from sparse_ortho.streams import Streams
 
 Batches = Sequence[tuple[torch.Tensor, torch.Tensor]]
@@ -35,10 +41,52 @@ def choose(
     layer_options: Mapping[str, Any] | None = None,
 ) -> dict[str, torch.Tensor]:
     """Boolean masks on the CPU; `density` is not read when `layers` gives each layer its own."""
-    function = method("scores", score, score_options, data=probe.batches)
-    counts = share(probe.shapes, density, layers, layer_options)  # refuses before the costly part
-    scores = function(probe, streams, **(score_options or {}))
-    return masks.select({name: scores[name].detach().cpu() for name in probe.weights}, counts)
+    function = method("scores", score, score_options, data=probe.batches)  # refuses before the costly part
+    known = available()
+    if isinstance(layers, str) and layers in known["scores"] and layers not in known["densities"]:
+        apart = choose(probe, density, score=layers, layers="global", streams=streams, score_options=layer_options)
+        counts = {name: int(mask.count_nonzero()) for name, mask in apart.items()}
+    else:
+        counts = share(probe.shapes, density, layers, layer_options)
+    options = {**options_of(function), **(score_options or {})}
+    rounds = path(beside("scores", score, "PATH", None), options.get("rounds", 1), counts, probe.shapes, score)
+    kept = masks.select(_scores(function, probe, streams, options), next(rounds))
+    for fewer in rounds:
+        # Floats, as torch multiplies them at once and boolean masks one by one; log 1 = 0 and log 0 = -inf.
+        active = {name: mask.to(probe.weights[name]) for name, mask in kept.items()}
+        rest = replace(probe, weights={name: weight * active[name] for name, weight in probe.weights.items()})
+        scores = _scores(function, rest, streams, options)
+        kept = masks.select({name: score.add_(active[name].cpu().log_()) for name, score in scores.items()}, fewer)
+    return kept
+
+
+def _scores(function: Callable[..., Any], probe: Probe, streams: Streams, options: Mapping[str, Any]) -> Any:
+    scores = function(probe, streams, **options)
+    return {name: scores[name].detach().cpu() for name in probe.weights}
+
+
+def path(
+    schedule: str | None,
+    rounds: int,
+    counts: int | Mapping[str, int],
+    shapes: Mapping[str, tuple[int, ...]],
+    score: str = "score",
+) -> Iterator[Any]:
+    """What each round keeps: floor(N * schedule((r + 1) / rounds) + 1/2) of N weights; exactly `counts` in the last."""
+    if type(rounds) is not int or rounds < 1:
+        raise UserError(f"scores.{score}.rounds", "must be a whole number of at least 1", found=rounds)
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+
+    def at(t: float, count: int, size: int) -> int:
+        return max(count, math.floor(size * SCHEDULES[schedule or "constant"](t, count / size) + 0.5))
+
+    for r in range(rounds - 1 if schedule else 0):
+        t = (r + 1) / rounds
+        if isinstance(counts, Mapping):
+            yield {name: at(t, count, sizes[name]) for name, count in counts.items()}
+        else:
+            yield at(t, counts, sum(sizes.values()))
+    yield counts
 
 
 def share(
@@ -56,9 +104,10 @@ def share(
     total = budgets.budget(density, sum(sizes.values()))
     if layers == "global":
         return total
-    schemes = available()["densities"]
-    if layers not in schemes:
-        raise UserError("layers", "unknown density scheme", found=layers, allowed=["global", *schemes])
+    known = available()
+    if layers not in known["densities"]:
+        allowed = ["global", *known["densities"], *known["scores"]]
+        raise UserError("layers", "unknown density scheme", found=layers, allowed=allowed)
     return method("densities", layers, options)(shapes, total, **(options or {}))
 
 

@@ -37,8 +37,11 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "rules": {},
     "scores": {
+        "grasp": "sparse_ortho.scores.grasp:grasp",
         "magnitude": "sparse_ortho.scores.magnitude:magnitude",
         "random": "sparse_ortho.scores.random:random",
+        "snip": "sparse_ortho.scores.snip:snip",
+        "synflow": "sparse_ortho.scores.synflow:synflow",
     },
 }
 

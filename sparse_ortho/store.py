@@ -2,9 +2,9 @@
 
     key = sha256(stage, spec, seed, code, env, inputs)        inputs = content digests of what this seed reads
 
-A stage looks here before it imports torch. An entry is a folder that appears at once (written aside, then renamed) and is
-verified each time it is read: a damaged one is set aside and made again. Nothing here is ever unpickled. `lock` is held
-by who makes an entry and dies with its process, so two runs never make the same seed twice.
+A stage looks here before it imports torch. An entry is a folder that appears at once (written aside, then renamed)
+and is verified each time it is read: a damaged one is set aside and made again. Nothing here is ever unpickled.
+`lock` is held by who makes an entry and dies with its process, so two runs never make the same seed twice.
 """
 
 from __future__ import annotations

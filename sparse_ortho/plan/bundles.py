@@ -1,8 +1,9 @@
 """Which cells one process makes.
 
-Cells of one study, scale, stage, data set and model are split by the leading bits of their identity: a bundle that holds
-more than `size` cells is split by one more bit. So a new cell touches only the bundle that it falls into, and the name of
-a bundle says what it holds. Expensive cells (nominal cost, never measured) stand alone, very expensive ones seed by seed.
+Cells of one study, scale, stage, data set and model are split by the leading bits of their identity: a bundle that
+holds more than `size` cells is split by one more bit. So a new cell touches only the bundle that it falls into, and
+the name of a bundle says what it holds. Expensive cells (nominal cost, never measured) stand alone, very expensive
+ones seed by seed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Code digests: what a stage runs, so that an edit makes stale what it touches and nothing else.
 
-The import closure of a stage's program, its module and the methods that a spec names is walked with `ast`; each module
-counts by its syntax tree without comments and docstrings. Left out: `registry.py` and every `__init__` (a new name makes
-nothing stale; only the resolved `name -> module:attribute` pairs count), `stages/program.py` (arguments, log, provenance),
-imports under TYPE_CHECKING, and everything outside the project (that is what `env` is for). A file beside a module that it names in a string (a template) counts.
+The import closure of a stage's program, its module and the methods that a spec names is walked with `ast`; each
+module counts by its syntax tree without comments and docstrings. Left out: `registry.py` and every `__init__` (a new
+name makes nothing stale; only the resolved `name -> module:attribute` pairs count), `stages/program.py` (arguments,
+log, provenance), imports under TYPE_CHECKING, and everything outside the project (that is what `env` is for). A file
+beside a module that it names in a string (a template) counts.
 
 `ast.dump` differs between Python minors, so a digest holds within one minor, and the minor is part of `env`.
 """
@@ -35,7 +36,7 @@ def stage_code(stage: str, methods: frozenset[str] = frozenset()) -> str:
 def stage_modules(stage: str, methods: frozenset[str] = frozenset()) -> dict[str, str]:
     """Module (or file, or plug-in distribution) -> digest, for `why` to say which one changed."""
     roots = [f"workflow_scripts.{stage}", f"sparse_ortho.stages.{stage}", *(m.partition(":")[0] for m in methods)]
-    return {name: digest for name, digest in _closure(roots)}
+    return dict(_closure(roots))
 
 
 def forget_sources() -> None:

@@ -1,7 +1,8 @@
 """What a cell is: from a raw cell to the specs of its stages, each with an identity, by way of aliases and defaults.
 
-A spec holds the fields that its own stage reads and the identities of its inputs, not their fields. Aliases are expanded
-and options equal to their default dropped before hashing. Identity = readable slug + 12 hex of sha256(stage, spec).
+A spec holds the fields that its own stage reads and the identities of its inputs, not their fields. Aliases are
+expanded and options equal to their default dropped before hashing. Identity = readable slug + 12 hex of sha256(stage,
+spec).
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def resolve_cell(raw: Mapping[str, Any], where: str) -> Cell:
 
 
 def expand_mask(value: Any, where: str) -> dict[str, Any] | None:
-    """A mask as score and layers; None is dense. A density scheme's name means random positions, a score's means global."""
+    """A mask as score and layers, None for dense; a density scheme alone has random positions, a score is global."""
     if value is None or value == "dense":
         return None
     if isinstance(value, str):

@@ -1,7 +1,7 @@
 """A job's text: canonical JSON that holds everything a bundle depends on, in its short form, and back again.
 
-It is the one parameter of a rule, so Snakemake reruns the rule exactly when it changes. What all cells of a bundle share
-is written once, under `common`.
+It is the one parameter of a rule, so Snakemake reruns the rule exactly when it changes. What all cells of a bundle
+share is written once, under `common`.
 """
 
 from __future__ import annotations
@@ -80,6 +80,6 @@ def _factor(cells: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str,
     return common, short
 
 
-def _shared(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _shared(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first = rows[0]
     return {key: value for key, value in first.items() if all(key in row and row[key] == value for row in rows)}

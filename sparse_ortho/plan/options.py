@@ -1,8 +1,8 @@
 """A method's options, read from its source: nothing is declared twice and nothing is imported.
 
-The options of `module:attribute` are the keyword-only parameters of that function, or the fields of that dataclass, with
-literal defaults. They become a pydantic model that refuses unknown names and wrong types in one sentence. Values equal to
-the default are dropped, so a default that is written out changes no identity.
+The options of `module:attribute` are the keyword-only parameters of that function, or the fields of that dataclass,
+with literal defaults. They become a pydantic model that refuses unknown names and wrong types in one sentence. Values
+equal to the default are dropped, so a default that is written out changes no identity.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where everything lies under results/: the only module that joins these paths. The rules spell out the same patterns."""
+"""Where everything lies under results/: the only module that joins paths. The rules spell out the same patterns."""
 
 from __future__ import annotations
 

@@ -92,8 +92,18 @@ class Plan:
         shown = self.study(study).exhibits
         return [p for name, (e, _, _) in shown.items() for p in paths.exhibit(e.kind, study, self.config.scale, name)]
 
+    def records(self, study: str) -> list[str]:
+        """The records of a study: results too, so a deleted one comes back."""
+        return [
+            path for name in self.bundles(study, "train") for path in (paths.bundle("train", name), paths.curves(name))
+        ]
+
     def targets(self) -> list[str]:
+        """The exhibits of the configured studies: what the report shows."""
         return [path for study in self.config.studies for path in self.exhibits(study)]
+
+    def all_records(self) -> list[str]:
+        return [path for study in self.config.studies for path in self.records(study)]
 
     # what a rule reads -------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """One process makes one bundle: cell by cell, seed by seed, each kept in the store as it is finished.
 
-This is the loop that the mask, init, train and measure stages share. What is in the store is served from there, before
-torch is imported. A cell that its method refuses is a row with a status, kept like any other; anything unexpected is told
-after the other cells are done and ends the program, with nothing written but what the store keeps.
+This is the loop that the mask, init, train and measure stages share. What is in the store is served from there,
+before torch is imported. A cell that its method refuses is a row with a status, kept like any other; anything
+unexpected is told after the other cells are done and ends the program, with nothing written but what the store keeps.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -113,6 +113,14 @@ def write(path: str, job: Job, made: Iterable[Made]) -> None:
 def identity_facts(task: Task) -> dict[str, Any]:
     """What an artifact says it is."""
     return {"spec": dict(task.spec), "code": task.code}
+
+
+class Starts(Protocol):
+    """Where the row and the tensors of a seed are found."""
+
+    def entry(self, identity: str, seed: int) -> Mapping[str, Any]: ...
+
+    def tensors(self, identity: str, seed: int, prefix: str = "") -> dict[str, np.ndarray]: ...
 
 
 class Bundles:

@@ -8,7 +8,7 @@ from sparse_ortho.artifacts import read_tables, write_bytes
 from sparse_ortho.errors import UserError
 from sparse_ortho.plan.job import Job
 from sparse_ortho.registry import load
-from sparse_ortho.stages.bundle import Bundles, Context
+from sparse_ortho.stages.bundle import Bundles, Context, Starts
 
 
 def main(job: Job, context: Context, inputs: list[str], outputs: list[str]) -> None:
@@ -32,7 +32,7 @@ def render(exhibit: dict[str, Any], cells: list[dict[str, Any]], inputs: list[st
     )
 
 
-def one_layer(exhibit: dict[str, Any], cells: list[dict[str, Any]], starts: Bundles) -> tuple[Any, Any, dict[str, Any]]:
+def one_layer(exhibit: dict[str, Any], cells: list[dict[str, Any]], starts: Starts) -> tuple[Any, Any, dict[str, Any]]:
     """Weight, mask and facts of the layer that a picture shows, at the first seed of its cell."""
     cell, seed = cells[0], cells[0]["seeds"][0]
     if (row := starts.entry(cell["id"], seed)["row"])["status"] != "ok":

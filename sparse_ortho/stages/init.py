@@ -1,4 +1,4 @@
-"""Stage `init`: the weights that a cell starts from, and the masks as the initialisation leaves them (EOI moves them)."""
+"""Stage `init`: the weights that a cell starts from, and the masks as its initialisation leaves them."""
 
 from __future__ import annotations
 

@@ -40,12 +40,12 @@ class Finished:
         found = self._keys.get((cell, seed))
         return self._store.get(found[0], found[1]) if found else None
 
-    def entry(self, cell: str, seed: int) -> Mapping[str, Any]:
-        result = self.get(cell, seed)
+    def entry(self, identity: str, seed: int) -> Mapping[str, Any]:
+        result = self.get(identity, seed)
         return {"row": result.row if result else {"status": "unfinished", "reason": "not made yet"}}
 
-    def tensors(self, cell: str, seed: int, prefix: str) -> dict[str, Any]:
-        result = self.get(cell, seed)
+    def tensors(self, identity: str, seed: int, prefix: str = "") -> dict[str, Any]:
+        result = self.get(identity, seed)
         found = result.tensors if result else {}
         return {name.removeprefix(prefix): array for name, array in found.items() if name.startswith(prefix)}
 

@@ -1,8 +1,8 @@
 """What every program of workflow_scripts/ does besides its stage: arguments, news, log file, errors, provenance.
 
-A user's error ends in one sentence on stderr and in the log, with exit status 2; anything else leaves its traceback in the
-log and one sentence that names it, with status 1. Provenance (how it came about) is written after success and is never
-an input of anything.
+A user's error ends in one sentence on stderr and in the log, with exit status 2; anything else leaves its traceback
+in the log and one sentence that names it, with status 1. Provenance (how it came about) is written after success and
+is never an input of anything.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ QUIET = 5.0  # seconds of silence after which a long training tells its epoch
 def train_task(
     task: Task, streams: Streams, images: Any, start: Any, device: str, context: Context, scratch: Path, seed: int
 ) -> Result:
-    options = TrainOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in task.spec["train"].items()})
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in task.spec["train"].items()}
+    options = TrainOptions(**given)
     place = prepare(device, options.threads)
     model = build(task.spec)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in split(start, "weights")})

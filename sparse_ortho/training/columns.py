@@ -1,8 +1,8 @@
 """The columns of records (a row a seed) and curves (a row an epoch): name -> parquet type. Imports no torch.
 
-Accuracies are in percent. `test_accuracy_last` is the result of a run. `test_accuracy_best_validation` belongs to the first
-epoch with the best validation accuracy. `test_accuracy_max` is the best test accuracy over the epochs: it selects on the
-test part and is only to be set beside published numbers that were made so.
+Accuracies are in percent. `test_accuracy_last` is the result of a run. `test_accuracy_best_validation` belongs to the
+first epoch with the best validation accuracy. `test_accuracy_max` is the best test accuracy over the epochs: it
+selects on the test part and is only to be set beside published numbers that were made so.
 """
 
 RECORD_COLUMNS = {

@@ -1,9 +1,6 @@
-"""What a training reports: a record (one row a seed) and curves (one row an epoch). Accuracies are in percent.
+"""What a training reports: a record (one row a seed) and curves (one row an epoch), as columns.py describes them.
 
-`test_accuracy_last` is the result of a run. `test_accuracy_best_validation` belongs to the first epoch with the best
-validation accuracy. `test_accuracy_max` is the best test accuracy over epochs: it selects on the test part and is only
-to be set beside published numbers that were made so. Epoch 0, before the first step, is in the curves but selects
-nothing unless nothing was trained.
+Epoch 0, before the first step, is in the curves but selects nothing unless nothing was trained.
 """
 
 from __future__ import annotations
@@ -18,38 +15,6 @@ import torch
 from sparse_ortho.masks import maskable
 
 Scores = Mapping[str, tuple[float | None, float | None]]  # (loss, accuracy) of train, validation and test
-
-RECORD_COLUMNS = {
-    "cell": "string",
-    "seed": "int64",
-    "status": "string",
-    "reason": "string",
-    "epochs": "int64",
-    "steps": "int64",
-    "test_accuracy_last": "double",
-    "test_accuracy_best_validation": "double",
-    "test_accuracy_max": "double",
-    "validation_accuracy_last": "double",
-    "validation_accuracy_best": "double",
-    "best_epoch": "int64",
-    "train_accuracy_last": "double",
-    "train_loss_last": "double",
-    "test_loss_last": "double",
-    "density": "double",
-    "nonzeros": "int64",
-    "weights": "int64",
-}
-CURVE_COLUMNS = {
-    "epoch": "int64",
-    "step": "int64",
-    "lr": "double",  # of the epoch's last step; at epoch 0 of the first step to come
-    "train_loss": "double",  # mean over the epoch's images while it trains; at epoch 0 an evaluation
-    "train_accuracy": "double",
-    "validation_loss": "double",
-    "validation_accuracy": "double",
-    "test_loss": "double",
-    "test_accuracy": "double",
-}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sparse_ortho.errors import UserError
 from sparse_ortho.masks import Masks
 from sparse_ortho.models.mlp import mlp
 from sparse_ortho.streams import Streams, stream
-from sparse_ortho.training import records
+from sparse_ortho.training import columns, records
 from sparse_ortho.training.clock import Clock
 from sparse_ortho.training.evaluate import BATCH, evaluate
 from sparse_ortho.training.loop import train_seed
@@ -112,7 +112,7 @@ def by_hand(model, data, masks, options, seed):
     state = {name: p.detach().numpy().astype(np.float64) for name, p in model.named_parameters()}
     keep = {name: masks[name].numpy() if masks and name in masks else 1.0 for name in state}
     state = {name: value * keep[name] for name, value in state.items()}
-    momentum = {name: None for name in state}
+    momentum = dict.fromkeys(state)
     x = (data["images"] / FACTS["scale"] - FACTS["mean"][0]) / FACTS["std"][0]
     x, y, depth = x.reshape(len(x), -1), data["labels"], len(state) // 2
     rows, losses, lr = data["train"], [], options.lr
@@ -293,13 +293,15 @@ def test_the_record_selects_as_its_names_say():
 
 def test_records_and_curves_have_exactly_their_columns(tmp_path):
     outcome, _ = train()
-    assert ["cell", "seed", *outcome.record] == list(records.RECORD_COLUMNS)
-    assert all(list(row) == list(records.CURVE_COLUMNS) for row in outcome.curves)
+    assert ["cell", "seed", *outcome.record] == list(columns.RECORD_COLUMNS)
+    assert all(list(row) == list(columns.CURVE_COLUMNS)[2:] for row in outcome.curves)
     assert [row["epoch"] for row in outcome.curves] == [0, 1, 2, 3]
     assert [row["step"] for row in outcome.curves] == [0, 5, 10, 15]
     assert [row["lr"] for row in outcome.curves] == pytest.approx([0.1, 0.1, 0.01, 0.001])
-    write_table(tmp_path / "r.parquet", [{"cell": "c", "seed": 0, **outcome.record}], records.RECORD_COLUMNS)
-    write_table(tmp_path / "c.parquet", outcome.curves, records.CURVE_COLUMNS)
+    write_table(tmp_path / "r.parquet", [{"cell": "c", "seed": 0, **outcome.record}], columns.RECORD_COLUMNS)
+    write_table(
+        tmp_path / "c.parquet", [{"cell": "c", "seed": 0, **row} for row in outcome.curves], columns.CURVE_COLUMNS
+    )
     assert read_tables([tmp_path / "r.parquet"]) == [{"cell": "c", "seed": 0, **outcome.record}]
     json.loads(canonical([outcome.record, outcome.curves]))
 
@@ -313,7 +315,7 @@ def test_a_run_that_diverges_is_data(tmp_path, sparse):
     assert record["status"] == "diverged" and "not finite at epoch" in record["reason"]
     assert record["epochs"] == last["epoch"] < 9 and len(outcome.curves) == last["epoch"] + 1
     assert last["test_loss"] is None and last["test_accuracy"] is None and record["test_accuracy_last"] is None
-    write_table(tmp_path / "r.parquet", [{"cell": "c", "seed": 0, **record}], records.RECORD_COLUMNS)
+    write_table(tmp_path / "r.parquet", [{"cell": "c", "seed": 0, **record}], columns.RECORD_COLUMNS)
     canonical(outcome.curves)
 
 

@@ -1,0 +1,50 @@
+"""What a Snakemake process sets up around its jobs: their environment, the lock of the run, the last words."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+from typing import IO
+
+from sparse_ortho.plan import paths
+from sparse_ortho.plan.workflow import Plan
+
+LOCK = f"{paths.RESULTS}/.lock"
+_held: list[IO[str]] = []  # open as long as the process lives
+
+
+def set_environment(plan: Plan) -> None:
+    """Jobs run `python -m workflow_scripts.<stage>`: with this interpreter and these sources, from whatever folder.
+
+    What is about a run and not about its results travels here and not in a job's text, where it would trigger reruns.
+    """
+    there = os.environ
+    there["PATH"] = _first(str(Path(sys.executable).parent), there.get("PATH", os.defpath))
+    there["PYTHONPATH"] = _first(str(plan.root), there.get("PYTHONPATH", ""))
+    there["SPARSE_ORTHO_SERVE"] = str(int(plan.config.store))
+    there["SPARSE_ORTHO_CHECKPOINT"] = str(plan.config.checkpoint)
+
+
+def take_lock() -> None:
+    """The lock of this folder's run: held by this process and gone with it, so after a crash the same command works."""
+    os.makedirs(paths.RESULTS, exist_ok=True)
+    file = open(LOCK, "a")  # noqa: SIM115 (a lock lives as long as its file is open)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("error: another snakemake is at work in this folder; wait for it, or use another --directory")
+    _held.append(file)
+
+
+def tell_results() -> None:
+    """Where the report, the tables and the figures are."""
+    for name in ("report.html", "tables", "figures"):
+        place = Path(paths.RESULTS, name)
+        if place.exists():
+            sys.stderr.write(f"{place.stem + ':':9}{place.resolve() if place.is_file() else place}\n")
+
+
+def _first(entry: str, rest: str) -> str:
+    return os.pathsep.join([entry, *(part for part in rest.split(os.pathsep) if part and part != entry)])
