@@ -18,16 +18,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparse_ortho import budgets, masks
+from sparse_ortho import budgets, masks, schedules
 from sparse_ortho.errors import UserError
 from sparse_ortho.probe import Probe
 from sparse_ortho.registry import available, beside
-from sparse_ortho.schedules import SCHEDULES
 from sparse_ortho.signatures import method, options_of
 from sparse_ortho.streams import Streams
 
 Batches = Sequence[tuple[torch.Tensor, torch.Tensor]]
 Loss = Callable[[Any, Any], torch.Tensor]
+PATHS = {"cubic": schedules.cubic, "exponential": schedules.exponential, "linear": schedules.linear}
 
 
 def choose(
@@ -49,14 +49,14 @@ def choose(
     else:
         counts = share(probe.shapes, density, layers, layer_options)
     options = {**options_of(function), **(score_options or {})}
-    rounds = path(beside("scores", score, "PATH", None), options.get("rounds", 1), counts, probe.shapes, score)
+    rounds = _rounds(score, options.get("rounds", 1), counts, probe.shapes)
     kept = masks.select(_scores(function, probe, streams, options), next(rounds))
     for fewer in rounds:
         # Floats, as torch multiplies them at once and boolean masks one by one; log 1 = 0 and log 0 = -inf.
         active = {name: mask.to(probe.weights[name]) for name, mask in kept.items()}
         rest = replace(probe, weights={name: weight * active[name] for name, weight in probe.weights.items()})
         scores = _scores(function, rest, streams, options)
-        kept = masks.select({name: score.add_(active[name].cpu().log_()) for name, score in scores.items()}, fewer)
+        kept = masks.select({name: score + active[name].cpu().log_() for name, score in scores.items()}, fewer)
     return kept
 
 
@@ -65,27 +65,24 @@ def _scores(function: Callable[..., Any], probe: Probe, streams: Streams, option
     return {name: scores[name].detach().cpu() for name in probe.weights}
 
 
-def path(
-    schedule: str | None,
-    rounds: int,
-    counts: int | Mapping[str, int],
-    shapes: Mapping[str, tuple[int, ...]],
-    score: str = "score",
-) -> Iterator[Any]:
-    """What each round keeps: floor(N * schedule((r + 1) / rounds) + 1/2) of N weights; exactly `counts` in the last."""
+def _rounds(
+    score: str, rounds: int, counts: int | dict[str, int], shapes: Mapping[str, tuple[int, ...]]
+) -> Iterator[int | dict[str, int]]:
+    """What each round keeps: floor(N * PATH((r + 1) / rounds) + 1/2) of N weights, and in the last exactly `counts`."""
     if type(rounds) is not int or rounds < 1:
         raise UserError(f"scores.{score}.rounds", "must be a whole number of at least 1", found=rounds)
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    form = beside("scores", score, "PATH", None)
 
     def at(t: float, count: int, size: int) -> int:
-        return max(count, math.floor(size * SCHEDULES[schedule or "constant"](t, count / size) + 0.5))
+        return max(count, math.floor(size * PATHS[form](t, count / size) + 0.5))
 
-    for r in range(rounds - 1 if schedule else 0):
+    for r in range(rounds - 1 if form else 0):
         t = (r + 1) / rounds
-        if isinstance(counts, Mapping):
-            yield {name: at(t, count, sizes[name]) for name, count in counts.items()}
-        else:
+        if isinstance(counts, int):
             yield at(t, counts, sum(sizes.values()))
+        else:
+            yield {name: at(t, count, sizes[name]) for name, count in counts.items()}
     yield counts
 
 

@@ -1,38 +1,46 @@
 """Dense orthogonal initialisation (Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning in
-deep linear neural networks", ICLR 2014, arXiv 1312.6120).
+deep linear neural networks", ICLR 2014, arXiv 1312.6120; convolutions: Xiao et al., ICML 2018, arXiv 1806.05393).
 
-    Q R = G,  G Gaussian;   W = gain * Q diag(sign R_ii)
+    W = gain * Q,   Q Haar distributed;   convolutions: gain * an orthogonal kernel, "block" (alg. 1) or "delta" (alg. 2)
 
-The signs make Q Haar distributed (Mezzadri 2007). Orthonormal rows if rows <= columns, else orthonormal columns; masks
-are not read, so a sparse layer is orthogonal only before it is masked.
+Orthonormal rows if rows <= columns, else orthonormal columns; masks are not read, so a sparse layer is orthogonal only
+before it is masked. "block" is the default because a delta kernel limits scores that read weights to the middle taps.
+Not from the papers: each group of a grouped convolution is a block of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
 
-from sparse_ortho.errors import UserError
+from sparse_ortho.inits.blocks import Blocks, blocks_of
+from sparse_ortho.linalg.convolution import block_kernel, delta_kernel
+from sparse_ortho.linalg.haar import haar
 from sparse_ortho.probe import Probe
 from sparse_ortho.streams import Streams
 
 
 def orthogonal(
-    probe: Probe, masks: Mapping[str, torch.Tensor], streams: Streams, *, gain: float = 1.0
+    probe: Probe,
+    masks: Mapping[str, torch.Tensor],
+    streams: Streams,
+    *,
+    gain: float = 1.0,
+    kernel: Literal["block", "delta"] = "block",
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """New weights, and the masks as they were."""
     weights = {}
-    for name, shape in probe.shapes.items():
-        if len(shape) != 2:
-            raise UserError(name, "orthogonal initialises linear layers only, this one is a convolution", found=shape)
-        weights[name] = torch.from_numpy(gain * haar(*shape, streams("init", name))).float()
+    for name, blocks in blocks_of(probe, "orthogonal").items():
+        rng = streams("init", name)
+        drawn = np.concatenate([_draw(blocks, kernel, rng) for _ in range(blocks.groups)])
+        weights[name] = torch.from_numpy(gain * drawn).float()
     return weights, dict(masks)
 
 
-def haar(rows: int, cols: int, rng: np.random.Generator) -> np.ndarray:
-    """A uniformly random matrix with orthonormal rows, or columns if it is tall."""
-    q, r = np.linalg.qr(rng.standard_normal((max(rows, cols), min(rows, cols))))
-    q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
-    return np.ascontiguousarray(q if rows >= cols else q.T)
+def _draw(blocks: Blocks, kernel: str, rng: np.random.Generator) -> np.ndarray:
+    if kernel == "delta":
+        return delta_kernel(haar(blocks.rows, blocks.cols, rng), blocks.taps, blocks.axes)
+    return block_kernel(blocks.rows, blocks.cols, blocks.taps, blocks.axes, rng)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sparse_ortho.plan.workflow import STAGES, Plan
+from sparse_ortho.plan.layout import STAGES
+from sparse_ortho.plan.workflow import Plan
 
 
 def summary(plan: Plan) -> list[str]:

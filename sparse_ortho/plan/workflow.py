@@ -5,29 +5,21 @@ PLAN = Plan(config);  PLAN.targets();  PLAN.inputs("train", bundle, "init");  PL
 
 from __future__ import annotations
 
-import difflib
 import functools
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from sparse_ortho.artifacts import canonical
-from sparse_ortho.devices import resolve as resolve_device
 from sparse_ortho.errors import UserError
-from sparse_ortho.plan import bundles, cost, job, paths, published, studies
-from sparse_ortho.plan.bundles import Bundle
-from sparse_ortho.plan.config import Config, parse
+from sparse_ortho.plan import job, paths, published
 from sparse_ortho.plan.digest import ROOT, stage_code
-from sparse_ortho.plan.identity import TRAIN, Node
-from sparse_ortho.plan.options import defaults, literal_of
-from sparse_ortho.plan.studies import ScaledStudy
+from sparse_ortho.plan.layout import STAGES, Layout
+from sparse_ortho.plan.options import literal_of
 from sparse_ortho.registry import resolve
 
-NEARBY = 5  # names that an error offers, of possibly thousands
-STAGES = ("data", "mask", "init", "train")
-SIZE = {"mask": 4, "init": 4, "train": 1}  # cheap stages take so many times the configured cells into one process
 ENV = {
     "data": ("numpy", "scikit-learn"),
     "mask": ("torch", "numpy", "scipy"),
@@ -38,112 +30,12 @@ ENV = {
 }
 
 
-class Plan:
-    """Everything that is to be made at one scale, study by study, resolved when first asked for."""
+class Plan(Layout):
+    """A layout together with the job of everything in it: the one parameter of its rule."""
 
     def __init__(self, config: Mapping[str, Any], root: Path = ROOT):
-        self.config = parse(Config, dict(config), "config.yaml")
-        self.root = root
-        self.device = resolve_device(self.config.device)
-        self.names = studies.names(root)
-        for name in self.config.studies:
-            if name not in self.names:
-                raise UserError("config.yaml: studies", "unknown study", found=name, allowed=self.names)
-        self._studies: dict[str, ScaledStudy] = {}
-        self._bundles: dict[str, dict[str, dict[str, Bundle]]] = {}
-        self._holders: dict[str, dict[tuple[str, str], list[Bundle]]] = {}
+        super().__init__(config, root)
         self.job = functools.cache(self._job)
-
-    # what there is -----------------------------------------------------------------------------------------------
-
-    def study(self, name: str) -> ScaledStudy:
-        if name not in self._studies:
-            self._studies[name] = studies.at_scale(name, self.config.scale, self.root)
-        return self._studies[name]
-
-    def bundles(self, study: str, stage: str) -> dict[str, Bundle]:
-        """The bundles of a stage of a study, by name."""
-        if study not in self._bundles:
-            self._bundles[study] = {stage: dict(self._pack(study, stage)) for stage in STAGES}
-            holders: dict[tuple[str, str], list[Bundle]] = {}
-            for found in self._bundles[study].values():
-                for bundle in found.values():
-                    for node in bundle.nodes:
-                        holders.setdefault((bundle.stage, node.id), []).append(bundle)
-            self._holders[study] = holders
-        return self._bundles[study][stage]
-
-    def bundle(self, stage: str, name: str) -> Bundle:
-        """The bundle of that name; a data bundle is named by its node and may belong to any study."""
-        if stage == "data":
-            return self._find(name, "data")[1][0]
-        study = self._study_of(name)
-        known = self.bundles(study, stage) if study in self.studies_here() else {}
-        if name not in known:
-            raise UserError(f"{stage} bundle", "no such bundle at this scale", found=name, allowed=nearby(name, known))
-        return known[name]
-
-    def studies_here(self) -> list[str]:
-        """The studies that this scale has."""
-        return [name for name in self.names if self._has_scale(name)]
-
-    def exhibits(self, study: str) -> list[str]:
-        """The files of all exhibits of a study at this scale."""
-        shown = self.study(study).exhibits
-        return [p for name, (e, _, _) in shown.items() for p in paths.exhibit(e.kind, study, self.config.scale, name)]
-
-    def records(self, study: str) -> list[str]:
-        """The records of a study: results too, so a deleted one comes back."""
-        return [
-            path for name in self.bundles(study, "train") for path in (paths.bundle("train", name), paths.curves(name))
-        ]
-
-    def targets(self) -> list[str]:
-        """The exhibits of the configured studies: what the report shows."""
-        return [path for study in self.config.studies for path in self.exhibits(study)]
-
-    def all_records(self) -> list[str]:
-        return [path for study in self.config.studies for path in self.records(study)]
-
-    # what a rule reads -------------------------------------------------------------------------------------------
-
-    def inputs(self, stage: str, name: str, role: str) -> list[str]:
-        """The artifacts of an earlier stage that a bundle reads."""
-        bundle = self.bundle(stage, name)
-        study = self._study_of(name) if stage != "data" else ""
-        found: dict[str, None] = {}
-        for node in bundle.nodes:
-            if identity := node.inputs.get(role):
-                seeds = set(bundle.seeds_of(self.study(study).seeds[node.id]))
-                for holder in self._holders[study][role, identity]:
-                    if holder.seeds is None or seeds & set(holder.seeds):
-                        found[paths.bundle(role, holder.name)] = None
-        return sorted(found)
-
-    def holders(self, identity: str, stage: str = "train") -> list[str]:
-        """The artifacts that hold a cell, over all studies: what a single one is cut out of."""
-        return [paths.bundle(stage, bundle.name) for bundle in self._find(identity, stage)[1]]
-
-    def cell_inputs(self, identity: str, role: str) -> list[str]:
-        """What the training of one cell reads."""
-        found = [path for bundle in self._find(identity)[1] for path in self.inputs("train", bundle.name, role)]
-        return sorted(set(found))
-
-    def exhibit_inputs(self, study: str, name: str) -> list[str]:
-        """What an exhibit reads: records, curves or initialised weights of its cells."""
-        exhibit, _, views = self.study(study).exhibits[name]
-        reads = literal_of(resolve("exhibits", exhibit.kind), "READS", "records")
-        stage = "init" if reads == "inits" else "train"
-        self.bundles(study, stage)
-        found: dict[str, None] = {}
-        for view in views:
-            node = self.study(study).cells[view.id].nodes[stage]
-            for bundle in self._holders[study][stage, node.id]:
-                if bundle.seeds is None or set(view.seeds) & set(bundle.seeds):
-                    found[paths.curves(bundle.name) if reads == "curves" else paths.bundle(stage, bundle.name)] = None
-        return sorted(found)
-
-    # what a job is -----------------------------------------------------------------------------------------------
 
     def _job(self, stage: str, name: str) -> str:
         """The job of a bundle: the one parameter of its rule."""
@@ -228,64 +120,6 @@ class Plan:
         found = {"python": ".".join(platform.python_version_tuple()[:2])} | {n: metadata.version(n) for n in ENV[stage]}
         return found | ({"device": self.device} if stage == "train" else {})
 
-    # what a job takes --------------------------------------------------------------------------------------------
-
-    def threads(self, name: str) -> int:
-        return max(int((defaults(TRAIN) | dict(n.spec["train"]))["threads"]) for n in self.bundle("train", name).nodes)
-
-    def minutes(self, stage: str, name: str) -> int:
-        """Nominal run time of a bundle with a margin, for a scheduler."""
-        return 10 + int(2 * self.seconds(self.bundle(stage, name)) / 60)
-
-    def seconds(self, bundle: Bundle) -> float:
-        planned = self.study(self._study_of(bundle.name)).seeds if bundle.stage != "data" else self._seeds_of_data
-        return sum(self._seed_seconds(n) * len(bundle.seeds_of(planned.get(n.id, ()))) for n in bundle.nodes)
-
-    def gpus(self, stage: str) -> int:
-        return int(stage == "train" and self.device == "cuda")
-
-    # inside ------------------------------------------------------------------------------------------------------
-
-    @property
-    def _seeds_of_data(self) -> dict[str, frozenset[int]]:
-        return {}
-
-    def _seed_seconds(self, node: Node) -> float:
-        return cost.seed_seconds(node, self.device)
-
-    def _pack(self, study: str, stage: str) -> Iterable[tuple[str, Bundle]]:
-        scaled = self.study(study)
-        if stage == "data":
-            return [(node.id, Bundle("data", node.id, (node,))) for node in scaled.nodes("data")]
-        size = 1 if self.config.bundle == 1 else min(64, self.config.bundle * SIZE[stage])
-        packed = bundles.pack(
-            stage,
-            f"{study}-{self.config.scale}",
-            scaled.nodes(stage),
-            size,
-            lambda node: scaled.seeds[node.id],
-            self._seed_seconds,
-            60 * self.config.split_minutes,
-        )
-        return [(bundle.name, bundle) for bundle in packed]
-
-    def _find(self, identity: str, stage: str = "train") -> tuple[str, list[Bundle]]:
-        """The study that has a node, and the bundles that hold it."""
-        for study in self.studies_here():
-            self.bundles(study, stage)
-            if found := self._holders[study].get((stage, identity)):
-                return study, found
-        known = [node.id for study in self.studies_here() for node in self.study(study).nodes(stage)]
-        raise UserError(
-            stage, f"no such cell at scale {self.config.scale}", found=identity, allowed=nearby(identity, known)
-        )
-
-    def _study_of(self, bundle: str) -> str:
-        return bundle.partition("-")[0]
-
-    def _has_scale(self, study: str) -> bool:
-        return self.config.scale in studies.read(study, self.root)[0].scales
-
     def _published(self, study: str, exhibit: str) -> list[dict[str, Any]]:
         return [
             row for row in published.read(self.root / "studies" / study / "published.csv") if row["exhibit"] == exhibit
@@ -304,9 +138,3 @@ class Plan:
             "seeds": sum(len(seeds[identity]) for identity in nodes) if stage != "data" else 0,
             "code": sorted({stage_code(stage, node.methods)[:12] for node in nodes.values()}),
         }
-
-
-def nearby(name: str, known: Iterable[str]) -> list[str]:
-    """The few known names closest to one that is unknown."""
-    choices = list(known)
-    return difflib.get_close_matches(name, choices, n=NEARBY, cutoff=0.3) or sorted(choices)[:NEARBY]

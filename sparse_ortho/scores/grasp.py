@@ -5,8 +5,8 @@
 
 A positive S means that the gradient grows without this weight, so the paper removes the weights of the highest S. The
 first code of EOI has this backwards; `tests/law/test_gradient_scores.py` measures the gradient norm both ways.
-g is the gradient of L(logits / temperature), summed over the batches, and H g the sum of each batch's Hessian times this
-g, by a second backward pass. Normalisation uses the statistics of each batch and dropout is off (see `passes`).
+g is the gradient of L(logits / temperature), summed over the batches, and H g the sum of each batch's Hessian times
+this g, by a second backward pass. Normalisation uses the statistics of each batch, dropout is off (see `passes`).
 Not from the paper: the batches of both passes are the same.
 """
 

@@ -8,7 +8,7 @@ logits. In round r of `rounds` the best density^((r+1)/rounds) of all weights st
 Activations are the identity, a final softmax too: the paper's are homogeneous and see no negative value, whereas tanh
 and hard_tanh saturate at these inputs (derivative 0, all scores 0). Only modules of torch.nn are seen: a functional
 activation in somebody's forward stays, which is harmless for relu. BatchNorm divides by its stored statistics, as in
-the paper's code: those of one input of ones would cancel it. For that reason normalisation that stores none is left out.
+the paper's code: those of one input of ones would cancel it. Normalisation that stores none is therefore left out.
 
 Not from the paper: the above, float64 (ResNet-56 overflows float32), and a second way for deep plain networks, whose R
 leaves float64 too (5^1000): there each layer's output is divided by its largest entry, which multiplies all scores by

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sparse_ortho import storekeeping
 from sparse_ortho.plan import paths, studies
-from sparse_ortho.plan.workflow import STAGES, Plan
+from sparse_ortho.plan.layout import STAGES
+from sparse_ortho.plan.workflow import Plan
 from sparse_ortho.stages.planning import planned_jobs
 from sparse_ortho.store import Store
 

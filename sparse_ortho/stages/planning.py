@@ -11,7 +11,8 @@ from sparse_ortho.errors import UserError
 from sparse_ortho.plan import paths
 from sparse_ortho.plan.config import read_yaml
 from sparse_ortho.plan.digest import ROOT
-from sparse_ortho.plan.workflow import STAGES, Plan
+from sparse_ortho.plan.layout import STAGES
+from sparse_ortho.plan.workflow import Plan
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

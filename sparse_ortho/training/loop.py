@@ -15,7 +15,7 @@ from sparse_ortho.training.evaluate import evaluate
 from sparse_ortho.training.options import TrainOptions
 from sparse_ortho.training.parts import Part, StaticMasks
 from sparse_ortho.training.progress import failure, finished_epoch, line
-from sparse_ortho.training.records import Outcome, curve_row, selected, sparsity
+from sparse_ortho.training.records import Outcome, curve_row, kept, selected
 from sparse_ortho.training.resident import order, resident
 from sparse_ortho.training.state import Run
 from sparse_ortho.training.step import optimizer, train_step
@@ -58,7 +58,7 @@ def train_seed(
 
     reason = failure(run)
     status = {"status": "diverged" if reason else "ok", "reason": reason}
-    return Outcome(status | selected(run.curves) | sparsity(model, run.masks), run.curves)
+    return Outcome(status | selected(run.curves) | kept(model, run.masks), run.curves)
 
 
 def train_epoch(run: Run, checkpoint: Checkpointer | None) -> None:

@@ -56,7 +56,7 @@ def selected(curves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def sparsity(model: torch.nn.Module, masks: Mapping[str, torch.Tensor] | None) -> dict[str, Any]:
+def kept(model: torch.nn.Module, masks: Mapping[str, torch.Tensor] | None) -> dict[str, Any]:
     """Over the masked weights; without masks over all weights that could have one."""
     if masks is None:
         weights = nonzeros = sum(weight.numel() for weight in maskable(model).values())

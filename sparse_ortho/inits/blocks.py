@@ -1,0 +1,59 @@
+"""A layer's weight as an orthogonal initialisation sees it: blocks of rows x cols kernels, `taps` along each axis.
+
+A linear layer is one block without axes; a convolution (c_out, c_in / groups, k, k) is `groups` blocks of c_out / groups
+x c_in / groups, one above the other. The released code of EOI does not know groups: it takes a depthwise kernel
+(C, 1, k, k) for one C x 1 matrix, that is one unit vector, and at density 0.1 leaves 69 % of 96 channels all zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from sparse_ortho.errors import UserError
+from sparse_ortho.masks import LAYERS, plain_name
+from sparse_ortho.probe import Probe
+
+
+@dataclass(frozen=True)
+class Blocks:
+    groups: int
+    rows: int
+    cols: int
+    taps: int
+    axes: int
+
+    @property
+    def floor(self) -> int:
+        """The fewest weights of an orthogonal kernel; budgets.floor_of sees no groups, so the plan's may be lower."""
+        return self.groups * min(self.rows, self.cols)
+
+    @property
+    def matrix_size(self) -> int:
+        return self.groups * self.rows * self.cols
+
+    @property
+    def size(self) -> int:
+        return self.matrix_size * self.taps**self.axes
+
+
+def blocks_of(probe: Probe, method: str) -> dict[str, Blocks]:
+    """The blocks of every weight; kernels without a middle or with unequal sides are refused by name."""
+    groups = groups_of(probe.model)
+    found = {}
+    for name, (rows, cols, *sides) in probe.shapes.items():
+        if len(set(sides)) > 1 or (sides and sides[0] % 2 == 0):
+            raise UserError(name, f"{method} needs square kernels of odd size, this layer's is", found=tuple(sides))
+        parts = groups.get(name, 1)
+        found[name] = Blocks(parts, rows // parts, cols, sides[0] if sides else 1, len(sides))
+    return found
+
+
+def groups_of(model: nn.Module) -> dict[str, int]:
+    """The number of groups of every convolution, by the name of its weight."""
+    return {
+        plain_name(f"{path}.weight" if path else "weight"): module.groups
+        for path, module in model.named_modules()
+        if isinstance(module, LAYERS) and not isinstance(module, nn.Linear)
+    }
