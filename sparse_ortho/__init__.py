@@ -10,6 +10,7 @@ _PUBLIC = {
     "UserError": "sparse_ortho.errors:UserError",
     "available": "sparse_ortho.registry:available",
     "initialize_": "sparse_ortho.inits.initialize:initialize_",
+    "jacobian_singular_values": "sparse_ortho.measure.jacobian:jacobian_singular_values",
     "load_run": "sparse_ortho.training.runs:load_run",
     "make_masks": "sparse_ortho.prune:make_masks",
     "results": "sparse_ortho.report.collect:results",

@@ -35,7 +35,9 @@ def budget(density: float | str | Decimal, size: int) -> int:
 def floor_of(kind: str, shape: Shape) -> int:
     """The fewest weights that a layer must keep for an initialisation to exist at all.
 
-    "orthogonal": a matrix with orthonormal rows (or columns) needs one nonzero in each of its min(rows, cols) of them.
+    "orthogonal": a matrix with orthonormal rows (or columns) needs one nonzero in each of its min(rows, cols) of them;
+    a convolution is such a matrix in its middle tap. Groups cannot be seen in a shape (c_out, c_in / groups, k, k): for
+    a grouped convolution this is a lower bound, and the initialisation, which sees the layer, has the floor itself.
     """
     if kind == "none":
         return 0

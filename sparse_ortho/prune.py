@@ -11,7 +11,7 @@ best of what the last one left, down the path, and scores anew with what was pru
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,14 +49,14 @@ def choose(
     else:
         counts = share(probe.shapes, density, layers, layer_options)
     options = {**options_of(function), **(score_options or {})}
-    rounds = _rounds(score, options.get("rounds", 1), counts, probe.shapes)
-    kept = masks.select(_scores(function, probe, streams, options), next(rounds))
-    for fewer in rounds:
-        # Floats, as torch multiplies them at once and boolean masks one by one; log 1 = 0 and log 0 = -inf.
+    first, *others = _rounds(score, options.get("rounds", 1), counts, probe.shapes)
+    kept = masks.select(_scores(function, probe, streams, options), first)
+    for fewer in others:
+        # Floats, because boolean masks and logarithms take ten times as long: 1 - 1/1 = 0 and 1 - 1/0 = -inf.
         active = {name: mask.to(probe.weights[name]) for name, mask in kept.items()}
         rest = replace(probe, weights={name: weight * active[name] for name, weight in probe.weights.items()})
         scores = _scores(function, rest, streams, options)
-        kept = masks.select({name: score + active[name].cpu().log_() for name, score in scores.items()}, fewer)
+        kept = masks.select({name: score + (1 - 1 / active[name].cpu()) for name, score in scores.items()}, fewer)
     return kept
 
 
@@ -67,7 +67,7 @@ def _scores(function: Callable[..., Any], probe: Probe, streams: Streams, option
 
 def _rounds(
     score: str, rounds: int, counts: int | dict[str, int], shapes: Mapping[str, tuple[int, ...]]
-) -> Iterator[int | dict[str, int]]:
+) -> list[int | dict[str, int]]:
     """What each round keeps: floor(N * PATH((r + 1) / rounds) + 1/2) of N weights, and in the last exactly `counts`."""
     if type(rounds) is not int or rounds < 1:
         raise UserError(f"scores.{score}.rounds", "must be a whole number of at least 1", found=rounds)
@@ -77,13 +77,10 @@ def _rounds(
     def at(t: float, count: int, size: int) -> int:
         return max(count, math.floor(size * PATHS[form](t, count / size) + 0.5))
 
-    for r in range(rounds - 1 if form else 0):
-        t = (r + 1) / rounds
-        if isinstance(counts, int):
-            yield at(t, counts, sum(sizes.values()))
-        else:
-            yield {name: at(t, count, sizes[name]) for name, count in counts.items()}
-    yield counts
+    times = [(r + 1) / rounds for r in range(rounds - 1)] if form else []
+    if isinstance(counts, int):
+        return [*(at(t, counts, sum(sizes.values())) for t in times), counts]
+    return [*({name: at(t, count, sizes[name]) for name, count in counts.items()} for t in times), counts]
 
 
 def share(

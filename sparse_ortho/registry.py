@@ -29,11 +29,14 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "inits": {
         "eoi": "sparse_ortho.inits.eoi:eoi",
+        "isometry": "sparse_ortho.inits.isometry:isometry",
+        "isometry@as_released": "sparse_ortho.inits.isometry:isometry_as_released",
         "kaiming": "sparse_ortho.inits.kaiming:kaiming",
         "orthogonal": "sparse_ortho.inits.orthogonal:orthogonal",
     },
     "models": {
         "mlp": "sparse_ortho.models.mlp:mlp",
+        "resnet": "sparse_ortho.models.resnet:cifar_resnet",
     },
     "rules": {},
     "scores": {

@@ -1,8 +1,8 @@
 """A layer's weight as an orthogonal initialisation sees it: blocks of rows x cols kernels, `taps` along each axis.
 
-A linear layer is one block without axes; a convolution (c_out, c_in / groups, k, k) is `groups` blocks of c_out / groups
-x c_in / groups, one above the other. The released code of EOI does not know groups: it takes a depthwise kernel
-(C, 1, k, k) for one C x 1 matrix, that is one unit vector, and at density 0.1 leaves 69 % of 96 channels all zero.
+A linear layer is one block without axes; a convolution (c_out, c_in / groups, k, k) is `groups` blocks of
+c_out / groups x c_in / groups, one above the other. The released code of EOI does not know groups: a depthwise kernel
+(C, 1, k, k) is one C x 1 matrix to it, that is one unit vector, and at density 0.1 69 % of 96 channels start at zero.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Dense orthogonal initialisation (Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning in
 deep linear neural networks", ICLR 2014, arXiv 1312.6120; convolutions: Xiao et al., ICML 2018, arXiv 1806.05393).
 
-    W = gain * Q,   Q Haar distributed;   convolutions: gain * an orthogonal kernel, "block" (alg. 1) or "delta" (alg. 2)
+    linear: W = gain * Q,  Q Haar distributed;   convolution: gain * kernel, "block" (alg. 1) or "delta" (alg. 2)
 
 Orthonormal rows if rows <= columns, else orthonormal columns; masks are not read, so a sparse layer is orthogonal only
 before it is masked. "block" is the default because a delta kernel limits scores that read weights to the middle taps.

@@ -9,7 +9,9 @@ from sparse_ortho.errors import UserError
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "hard_tanh": nn.Hardtanh,
     "linear": nn.Identity,
+    "lrelu": nn.LeakyReLU,  # slope 0.01
     "relu": nn.ReLU,
+    "selu": nn.SELU,
     "tanh": nn.Tanh,
 }
 

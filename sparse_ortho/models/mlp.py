@@ -34,7 +34,7 @@ def mlp(
     *,
     depth: int = 7,
     width: int = 100,
-    activation: Literal["linear", "tanh", "hard_tanh", "relu"] = "tanh",
+    activation: Literal["linear", "tanh", "hard_tanh", "relu", "lrelu", "selu"] = "tanh",
 ) -> nn.Module:
     """`depth` counts all linear layers, so depth 1 is a linear classifier."""
     if depth < 1:

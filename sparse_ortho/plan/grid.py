@@ -40,7 +40,7 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any], where: str) -> dic
     for key, value in over.items():
         top, _, option = key.partition(".")
         if option:
-            cell[top] = named(cell.get(top), f"{where}.{top}") | {option: value}
+            cell[top] = named(cell.get(top) or {}, f"{where}.{top}") | {option: value}
         elif isinstance(cell.get(top), dict) and isinstance(value, str):
             cell[top] = cell[top] if cell[top].get("name") == value else value
         elif (

@@ -67,6 +67,25 @@ def load(text: str) -> Job:
     return Job(raw["stage"], raw["bundle"], raw["env"], tuple(cells), raw["more"])
 
 
+def dump_cells(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The cells of an exhibit, {id, axes, seeds} each, as columns: an exhibit of a paper may show a thousand."""
+    constant = _shared([cell["axes"] for cell in cells])
+    axes = [name for name in cells[0]["axes"] if name not in constant]
+    seeds = _shared([{"seeds": list(cell["seeds"])} for cell in cells])
+    rows = [[c["id"], *(c["axes"][name] for name in axes), *([] if seeds else [list(c["seeds"])])] for c in cells]
+    return {"axes": axes, "constant": constant, "rows": rows} | seeds
+
+
+def load_cells(short: Mapping[str, Any]) -> list[dict[str, Any]]:
+    cells = []
+    for identity, *values in short["rows"]:
+        seeds = short["seeds"] if "seeds" in short else values.pop()
+        cells.append(
+            {"id": identity, "axes": short["constant"] | dict(zip(short["axes"], values, strict=True)), "seeds": seeds}
+        )
+    return cells
+
+
 def _factor(cells: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Fields equal in all cells, taken out; `spec` one level deeper."""
     if len(cells) < 2:

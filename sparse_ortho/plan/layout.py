@@ -35,6 +35,7 @@ class Layout:
             if name not in self.names:
                 raise UserError("config.yaml: studies", "unknown study", found=name, allowed=self.names)
         self._studies: dict[str, ScaledStudy] = {}
+        self._scales: dict[str, frozenset[str]] = {}
         self._bundles: dict[str, dict[str, dict[str, Bundle]]] = {}
         self._holders: dict[str, dict[tuple[str, str], list[Bundle]]] = {}
 
@@ -183,7 +184,9 @@ class Layout:
         return bundle.partition("-")[0]
 
     def _has_scale(self, study: str) -> bool:
-        return self.config.scale in studies.read(study, self.root)[0].scales
+        if study not in self._scales:  # a question of every bundle, and YAML is slow to read
+            self._scales[study] = frozenset(studies.read(study, self.root)[0].scales)
+        return self.config.scale in self._scales[study]
 
 
 def nearby(name: str, known: Iterable[str]) -> list[str]:

@@ -30,6 +30,12 @@ ENV = {
 }
 
 
+@functools.cache
+def versions(stage: str) -> dict[str, str]:
+    """Python's minor and the packages of a stage, read from their metadata."""
+    return {"python": ".".join(platform.python_version_tuple()[:2])} | {n: metadata.version(n) for n in ENV[stage]}
+
+
 class Plan(Layout):
     """A layout together with the job of everything in it: the one parameter of its rule."""
 
@@ -76,19 +82,13 @@ class Plan(Layout):
         exhibit, grid, views = self.study(study).exhibits[name]
         renderer = resolve("exhibits", exhibit.kind)
         reads = literal_of(renderer, "READS", "records")
+        stage = "init" if reads == "inits" else "train"
         cells = self.study(study).cells
         more = {
             "exhibit": exhibit.model_dump(mode="json", exclude={"scales"})
             | {"study": study, "scale": self.config.scale, "name": name, "reads": reads, "renderer": renderer}
             | {"footnotes": [*exhibit.footnotes, *grid.footnotes]},
-            "cells": [
-                {
-                    "id": cells[v.id].nodes["init" if reads == "inits" else "train"].id,
-                    "axes": dict(v.axes),
-                    "seeds": v.seeds,
-                }
-                for v in views
-            ],
+            "cells": job.dump_cells([vars(view) | {"id": cells[view.id].nodes[stage].id} for view in views]),
             "published": self._published(study, name) if exhibit.published else [],
         }
         task = job.Task(name, {}, [], stage_code("exhibit", frozenset({renderer})), [renderer])
@@ -117,8 +117,7 @@ class Plan(Layout):
 
     def env(self, stage: str) -> dict[str, str]:
         """Versions that a stage's results depend on, read without importing; for training the device class too."""
-        found = {"python": ".".join(platform.python_version_tuple()[:2])} | {n: metadata.version(n) for n in ENV[stage]}
-        return found | ({"device": self.device} if stage == "train" else {})
+        return dict(versions(stage)) | ({"device": self.device} if stage == "train" else {})
 
     def _published(self, study: str, exhibit: str) -> list[dict[str, Any]]:
         return [

@@ -30,10 +30,10 @@ def leaves(probe: Probe) -> Tensors:
 
 
 def rest(probe: Probe) -> Tensors:
-    """Copies of all other parameters and buffers, under the names that `functional_call` knows."""
+    """All other parameters, and copies of the buffers, under the names that `functional_call` knows."""
     own = set(names(probe).values())
-    everything = [*probe.model.named_parameters(), *probe.model.named_buffers()]
-    return {name: tensor.detach().clone() for name, tensor in everything if name not in own}
+    parameters = {name: p.detach() for name, p in probe.model.named_parameters() if name not in own}
+    return {**parameters, **{name: buffer.clone() for name, buffer in probe.model.named_buffers()}}
 
 
 def names(probe: Probe) -> dict[str, str]:
@@ -47,16 +47,16 @@ def names(probe: Probe) -> dict[str, str]:
 @contextmanager
 def undisturbed(model: nn.Module, *, batch_statistics: bool) -> Iterator[None]:
     """Flags as the module's docstring says, and generators that forget what was drawn."""
-    flags = [(module, module.training) for module in model.modules()]
+    wrong = [m for m in model.modules() if m.training != (batch_statistics and isinstance(m, NORMS))]
     devices = {p.device.index for p in model.parameters() if p.device.type == "cuda"}
     try:
-        for module, _ in flags:
-            module.training = batch_statistics and isinstance(module, NORMS)
+        for module in wrong:
+            module.training = not module.training
         with torch.random.fork_rng(sorted(devices)):
             yield
     finally:
-        for module, flag in flags:
-            module.training = flag
+        for module in wrong:
+            module.training = not module.training
 
 
 def losses(probe: Probe, weights: Tensors, temperature: float = 1.0) -> Iterator[torch.Tensor]:

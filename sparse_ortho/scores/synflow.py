@@ -57,8 +57,8 @@ def synflow(probe: Probe, streams: Streams, *, rounds: int = 100) -> Tensors:
 
 
 def _flow(probe: Probe, *, rescaled: bool) -> tuple[Tensors, float]:
-    p = {name: weight.detach().double().abs_().requires_grad_() for name, weight in probe.weights.items()}
-    fixed = {name: t.double().abs_() if t.is_floating_point() else t for name, t in rest(probe).items()}
+    p = {name: weight.detach().double().abs().requires_grad_() for name, weight in probe.weights.items()}
+    fixed = {name: t.double().abs() if t.is_floating_point() else t for name, t in rest(probe).items()}
     state = {**fixed, **{name: p[ours] for ours, name in names(probe).items()}}
     ones = torch.ones(1, *_input_shape(probe), dtype=torch.float64, device=next(iter(p.values())).device)
     with ExitStack() as stack:

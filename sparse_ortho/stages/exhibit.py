@@ -6,13 +6,13 @@ from typing import Any
 
 from sparse_ortho.artifacts import read_tables, write_bytes
 from sparse_ortho.errors import UserError
-from sparse_ortho.plan.job import Job
+from sparse_ortho.plan.job import Job, load_cells
 from sparse_ortho.registry import load
 from sparse_ortho.stages.bundle import Bundles, Context, Starts
 
 
 def main(job: Job, context: Context, inputs: list[str], outputs: list[str]) -> None:
-    exhibit, cells = job.more["exhibit"], job.more["cells"]
+    exhibit, cells = job.more["exhibit"], load_cells(job.more["cells"])
     rendered = render(exhibit, cells, inputs, job.more["published"])
     for path in outputs:
         content = rendered[path.rpartition(".")[2]]

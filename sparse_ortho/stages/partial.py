@@ -65,7 +65,7 @@ def main(plan: Plan, store: Store, say: Callable[[str], None]) -> None:
     for study in plan.config.studies:
         for name in plan.study(study).exhibits:
             job = jobs.load(plan.exhibit_job(study, name))
-            exhibit, cells = job.more["exhibit"], job.more["cells"]
+            exhibit, cells = job.more["exhibit"], jobs.load_cells(job.more["cells"])
             found = {(c["id"], s): finished.get(c["id"], s) for c in cells for s in c["seeds"]}
             done = sum(result is not None for result in found.values())
             say(f"{study}/{name}: {done} of {len(found)} seeds are finished")

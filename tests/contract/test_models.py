@@ -10,8 +10,9 @@ from sparse_ortho.errors import UserError
 from sparse_ortho.masks import maskable
 from sparse_ortho.models.activations import ACTIVATIONS, activation
 from sparse_ortho.models.mlp import mlp
+from sparse_ortho.models.resnet import Block, cifar_resnet
 
-SHAPES = {"mlp": [(1, 8, 8), (1, 28, 28), (3, 32, 32), (24,)]}
+SHAPES = {"mlp": [(1, 8, 8), (1, 28, 28), (3, 32, 32), (24,)], "resnet": [(1, 8, 8), (1, 28, 28), (3, 32, 32)]}
 CASES = [(name, shape) for name in registry.table("models") for shape in SHAPES.get(name, [(3, 32, 32)])]
 
 
@@ -68,8 +69,14 @@ def test_mlp_activates_all_layers_but_the_last(depth):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("linear", [-2, -0.5, 0, 3]), ("relu", [0, 0, 0, 3]), ("hard_tanh", [-1, -0.5, 0, 1])]
-    + [("tanh", [-0.9640275801, -0.4621171573, 0, 0.9950547537])],
+    [
+        ("linear", [-2, -0.5, 0, 3]),
+        ("relu", [0, 0, 0, 3]),
+        ("lrelu", [-0.02, -0.005, 0, 3]),
+        ("hard_tanh", [-1, -0.5, 0, 1]),
+        ("tanh", [-0.9640275801, -0.4621171573, 0, 0.9950547537]),
+        ("selu", [-1.5201664686, -0.6917581878, 0, 3.1521029721]),  # 1.0507010 * 1.6732632 * (e^x - 1), 1.0507010 x
+    ],
 )
 def test_activations(name, expected):
     torch.testing.assert_close(activation(name)(torch.tensor([-2, -0.5, 0, 3])), torch.tensor(expected).float())
@@ -89,3 +96,32 @@ def test_the_activations_offered_are_those_that_exist():
 
     annotation = typing.get_type_hints(mlp)["activation"]
     assert set(typing.get_args(annotation)) == set(ACTIVATIONS)
+    assert typing.get_type_hints(cifar_resnet)["activation"] == annotation
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"depth": 18}, "model.depth: must be 6 D"), ({"depth": 2}, "model.depth"), ({"width": 0}, "model.width")],
+)
+def test_bad_options_of_the_residual_net_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        cifar_resnet((3, 32, 32), 10, **options)
+    with pytest.raises(UserError, match="images"):
+        cifar_resnet((24,), 10)
+
+
+def test_a_small_residual_net_takes_digits():
+    assert cifar_resnet((1, 8, 8), 10, depth=8, width=8)(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_a_block_whose_branch_is_zero_is_its_activated_shortcut(activation):
+    torch.manual_seed(0)
+    same, double = Block(4, 4, activation).eval(), Block(4, 8, activation).eval()
+    x = torch.randn(2, 4, 6, 6)
+    for block in (same, double):
+        torch.nn.init.zeros_(block.conv2.weight)
+    torch.testing.assert_close(same(x), same.activation2(x))
+    projection = double.get_parameter("shortcut.0.weight")[:, :, 0, 0]
+    expected = torch.einsum("oi,nihw->nohw", projection, x[:, :, ::2, ::2]) / (1 + 1e-5) ** 0.5
+    torch.testing.assert_close(double(x), double.activation2(expected))

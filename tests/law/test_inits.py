@@ -15,7 +15,7 @@ from torch import nn
 import sparse_ortho as so
 from sparse_ortho.inits.eoi import eoi
 from sparse_ortho.inits.initialize import initialize, initialize_
-from sparse_ortho.inits.orthogonal import haar
+from sparse_ortho.linalg.haar import haar
 from sparse_ortho.masks import Masks, maskable
 from sparse_ortho.probe import Probe
 from sparse_ortho.prune import make_masks
@@ -123,7 +123,7 @@ def test_kaiming_variance_is_two_over_fan_in():
         assert stats.kstest(values / std, "norm").pvalue > 1e-3
 
 
-@pytest.mark.parametrize("name", ["kaiming", "orthogonal", "eoi"])
+@pytest.mark.parametrize("name", ["kaiming", "orthogonal", "eoi", "isometry"])
 def test_masked_weights_are_zero_and_the_total_stays(name):
     model = mlp(12, 10, 8, 4)
     masks = make_masks(model, 0.3, seed=0)
@@ -139,7 +139,7 @@ def test_masked_weights_are_zero_and_the_total_stays(name):
     assert int(model.get_parameter("0.weight").detach().count_nonzero()) == int(made["0.weight"].sum())
 
 
-@pytest.mark.parametrize("name", ["kaiming", "orthogonal", "eoi"])
+@pytest.mark.parametrize("name", ["kaiming", "orthogonal", "eoi", "isometry"])
 def test_layers_of_one_shape_get_weights_of_their_own(name):
     model = mlp(9, 9, 9)
     initialize_(model, None, name, seed=0)
@@ -148,7 +148,7 @@ def test_layers_of_one_shape_get_weights_of_their_own(name):
     assert masks is not None and not torch.equal(masks["0.weight"], masks["2.weight"])
 
 
-@pytest.mark.parametrize("name", ["kaiming", "orthogonal", "eoi"])
+@pytest.mark.parametrize("name", ["kaiming", "orthogonal", "eoi", "isometry"])
 @pytest.mark.parametrize("density", [0.3, None])
 def test_same_seed_same_bytes_for_any_threads_and_order(name, density):
     def run(threads, reverse):
@@ -208,15 +208,6 @@ def test_dense_eoi_is_full_and_orthogonal():
     assert all(weight.all() and residual(weight) < 5e-7 for weight in maskable(model).values())
 
 
-def test_convolutions_are_refused_by_name():
-    model = nn.Sequential(nn.Linear(9, 9), nn.Unflatten(1, (1, 3, 3)), nn.Conv2d(1, 2, 3))
-    before = state_digest(model)
-    for name in ("eoi", "orthogonal"):
-        with pytest.raises(so.UserError, match=r"^2\.weight: "):
-            initialize_(model, None, name, seed=0)
-    assert state_digest(model) == before
-
-
 def test_a_density_below_the_floors_is_refused_with_the_reachable_range():
     model = mlp(10, 10, 10)
     with pytest.raises(so.UserError, match=r"allowed: \[0\.1, 1\] \(20 to 200 weights\)"):
@@ -227,7 +218,9 @@ def test_unknown_names_and_options_are_refused_with_the_allowed_ones():
     model = mlp(4, 4)
     with pytest.raises(so.UserError, match="did you mean 'kaiming'"):
         initialize_(model, None, "kaming", seed=0)
-    with pytest.raises(so.UserError, match=r"inits\.eoi: unknown option \(found 'gian'\); allowed: gain"):
+    with pytest.raises(
+        so.UserError, match=r"inits\.eoi: unknown option \(found 'gian'\); allowed: gain, more_nonzeros"
+    ):
         initialize_(model, None, "eoi", seed=0, gian=1.0)
     with pytest.raises(so.UserError, match="masks: no maskable layer"):
         initialize_(model, Masks({"1.weight": torch.ones(4, 4, dtype=torch.bool)}), "eoi", seed=0)
