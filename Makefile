@@ -1,7 +1,7 @@
 # Short names for what CONTRIBUTING.md describes. `make` alone builds the configured studies.
 PY = .venv/bin/python
 
-.PHONY: all setup test lint format schemas lock size gc forget export import benchmarks ci ci-long
+.PHONY: all setup test lint format schemas lock size gc forget export import benchmarks ci
 
 all: setup
 	.venv/bin/snakemake
@@ -45,6 +45,10 @@ export:  # make export file=store.tar
 
 import:
 	$(PY) -m workflow_scripts.store import "$(file)"
+
+benchmarks:  # each writes its figures to benchmarks/results/
+	$(PY) -m benchmarks.dry_run
+	$(PY) -m benchmarks.scores
 
 ci:
 	bash .ci/run

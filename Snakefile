@@ -13,6 +13,7 @@ include: "rules/data.smk"
 include: "rules/mask.smk"
 include: "rules/init.smk"
 include: "rules/train.smk"
+include: "rules/measure.smk"
 include: "rules/exhibit.smk"
 include: "rules/report.smk"
 

@@ -7,6 +7,7 @@ again changes nothing and takes a second.
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,13 +27,15 @@ def main() -> None:
     parser.add_argument("--lock", type=Path, default=ROOT / "envs" / "lock.txt", help="requirements with hashes")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="where the environment goes")
     arguments = parser.parse_args()
+    arguments.lock, arguments.venv = arguments.lock.resolve(), arguments.venv.resolve()
     if sys.version_info < (3, 11):
         sys.exit(f"error: envs/setup.py: found Python {sys.version.split()[0]}, needed: 3.11 or later")
     if not arguments.lock.is_file():
         sys.exit(f"error: envs/setup.py: --lock: no such file: {arguments.lock}")
     uv = ROOT / ".uv" / "bin" / ("uv.exe" if sys.platform == "win32" else "uv")
-    if not uv.is_file():
+    if not (uv.is_file() and (ROOT / ".uv" / f"uv-{UV.partition('==')[2]}.dist-info").is_dir()):
         print("installing uv into .uv", flush=True)
+        shutil.rmtree(ROOT / ".uv", ignore_errors=True)
         run(
             sys.executable,
             "-m",

@@ -95,7 +95,7 @@ def tensors_to_bytes(arrays: Mapping[str, np.ndarray], facts: Any = None) -> byt
     from safetensors.numpy import save
 
     packed = {name: list(array.shape) for name, array in arrays.items() if array.dtype == bool}
-    plain = {n: pack(a) if n in packed else np.ascontiguousarray(a) for n, a in arrays.items()}
+    plain = {n: pack(a) if n in packed else np.asarray(a, order="C") for n, a in arrays.items()}
     return save(plain, metadata={"sparse_ortho": canonical({"facts": facts, "packed": packed})})
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from importlib import metadata
 from typing import Any
 
@@ -24,6 +25,8 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "exhibits": {
         "curves": "sparse_ortho.report.curves:render",
+        "layers": "sparse_ortho.report.layers:render",
+        "lines": "sparse_ortho.report.lines:render",
         "matrix": "sparse_ortho.report.matrix:render",
         "table": "sparse_ortho.report.tables:render",
     },
@@ -33,6 +36,9 @@ TABLES: dict[str, dict[str, str]] = {
         "isometry@as_released": "sparse_ortho.inits.isometry:isometry_as_released",
         "kaiming": "sparse_ortho.inits.kaiming:kaiming",
         "orthogonal": "sparse_ortho.inits.orthogonal:orthogonal",
+    },
+    "measures": {
+        "jacobian": "sparse_ortho.measure.jacobian:jacobian",
     },
     "models": {
         "mlp": "sparse_ortho.models.mlp:mlp",
@@ -49,11 +55,17 @@ TABLES: dict[str, dict[str, str]] = {
 }
 
 
+NAME = re.compile(r"[a-z][a-z0-9_@]*")  # names are parts of file names
+
+
 @functools.cache
 def table(kind: str) -> dict[str, str]:
     """All names of a kind, our own and those of installed plug-ins."""
     entries = dict(TABLES[kind])
     for point in metadata.entry_points(group=f"sparse_ortho.{kind}"):
+        if not NAME.fullmatch(point.name):
+            where = f"entry point sparse_ortho.{kind}"
+            raise UserError(where, "a name needs lower case", found=point.name, allowed="letters, digits, _ and @")
         if point.name in entries:
             raise UserError(
                 f"entry point sparse_ortho.{kind}", f"{point.value} takes a name already in use", found=point.name

@@ -16,7 +16,7 @@ import secrets
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class Store:
             return None
         try:
             return self._read(folder)
-        except (OSError, ValueError, KeyError, UserError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, UserError) as error:
             self.log("damaged", stage, key, reason=str(error))
             self._discard(folder)
             return None
@@ -88,8 +88,11 @@ class Store:
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 if not self.enabled and folder.exists():
                     self._discard(folder)
-                if not folder.exists():
+                try:
                     os.rename(aside, folder)
+                except OSError:  # only a folder that is not there, or empty, gives way
+                    if not folder.exists():
+                        raise
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
 
@@ -127,8 +130,9 @@ class Store:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 file = open(path, "a")  # noqa: SIM115 (closed below, when the lock is given back)
             fcntl.flock(file, fcntl.LOCK_EX)
-            if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-                break
+            with suppress(FileNotFoundError):
+                if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                    break
             file.close()  # the holder before us removed the file that we waited on: queue for the new one
         try:
             yield

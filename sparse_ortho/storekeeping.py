@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import lzma
 import os
 import shutil
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,19 +23,20 @@ def entries(store: Store) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path in sorted(store.root.glob(f"*/??/*/{FACTS}")):
         try:
             facts = json.loads(path.read_text())
-        except (OSError, ValueError):
+            readable = isinstance(facts["about"]["cell"], str)
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             continue
-        yield path.parents[2].name, path.parent.name, facts
+        if readable:
+            yield path.parents[2].name, path.parent.name, facts
 
 
 def forget(store: Store, cell: str) -> int:
     """Drop every entry and checkpoint of the cells whose identity is, or begins with, `cell`; how many there were."""
-    found = [(stage, key) for stage, key, facts in entries(store) if facts["about"]["cell"].startswith(cell)]
+    found = [(stage, key) for stage, key, facts in entries(store) if cell and facts["about"]["cell"].startswith(cell)]
     if not found:
-        known = sorted({facts["about"]["cell"] for _, _, facts in entries(store)})
-        raise UserError(
-            "cell", "nothing in the store has that identity", found=cell, allowed=known[:8] or ["(the store is empty)"]
-        )
+        known = sorted({facts["about"]["cell"] for _, _, facts in entries(store)}) or ["(the store is empty)"]
+        near = difflib.get_close_matches(cell, known, n=8, cutoff=0.3) or known[:8]
+        raise UserError("cell", "nothing in the store has that identity", found=cell, allowed=near)
     for stage, key in found:
         shutil.rmtree(store.path(stage, key))
         shutil.rmtree(store.scratch(stage, key), ignore_errors=True)
@@ -88,9 +92,13 @@ def take_in(store: Store, archive: Path) -> tuple[int, int]:
                 if file is None or parts[2] not in (FACTS, TENSORS) or not _plain(parts[0], parts[1]):
                     raise UserError(str(archive), "holds something that is no entry of a store", found=member.name)
                 found.setdefault((parts[0], parts[1]), {})[parts[2]] = file.read()
+            assert tar.fileobj  # a damaged header in the middle looks like the end to tarfile
+            tar.fileobj.seek(tar.offset)
+            if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("it is damaged or cut short")
     except FileNotFoundError:
         raise UserError(str(archive), "no such file") from None
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise UserError(str(archive), f"is not a readable archive ({error})") from None
     results = [_keep(store, stage, key, files) for (stage, key), files in found.items()]
     return results.count(True), results.count(False)

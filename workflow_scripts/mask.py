@@ -9,7 +9,7 @@ def main() -> int:
         parser.add_argument("--data", nargs="*", default=[], help="data artifacts, for scores that read data")
         parser.add_argument("--output", required=True, help="the bundle of masks to write (.safetensors)")
 
-    return stage_program(__doc__, add, lambda job, context, a: mask.main(job, context, a.output))
+    return stage_program(__doc__, add, lambda job, context, a: mask.main(job, context, a.data, a.output))
 
 
 if __name__ == "__main__":

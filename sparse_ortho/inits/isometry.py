@@ -5,7 +5,7 @@ at Initialization", ICLR 2020, arXiv 1906.06307).
 
 by gradient descent from a dense start; masks stay and no data is read. A convolution is its flattened matrix, not its
 operator. What remains is at least sqrt(rows that no matching of the mask covers); at density 0.05 descent from an
-orthogonal 100 x 100 start ends with 4 to 11 singular values of 0 where 0 to 2 are forced, and with 1 for all others.
+orthogonal 100 x 100 start ends with 4 to 11 singular values of 0 where 0 to 3 are forced, and with 1 for all others.
 
 `isometry` descends on the squared norms, which have the same minima, and stops a layer on its plateau: after 300 steps
 it is where the released descent is after 10,000 (100 x 100 at density 0.5: 0.23 to 0.33 and 0.20). Each group of a

@@ -11,7 +11,7 @@ would lose those under 3e-4 of the largest in float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -59,6 +59,11 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def jacobian(model: nn.Module, take: Callable[[int], torch.Tensor], *, images: int = 128) -> dict[str, float]:
+    """The measurement of a cell: of the first images that it trains on (the released code: the first batch of 128)."""
+    return summary(jacobian_singular_values(model, take(images)))
 
 
 def summary(values: torch.Tensor) -> dict[str, float]:

@@ -25,7 +25,7 @@ class Config(Strict):
     studies: list[Name] = Field(["eoi"], description="studies that `snakemake` builds: folders under studies/")
     scale: Name = Field("quick", description="quick, laptop or paper: a scale that the studies define")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where networks are trained")
-    bundle: int = Field(8, ge=1, le=64, description="cells of one kind that one process makes")
+    bundle: int = Field(16, ge=1, le=64, description="cells of one kind that one process makes")
     store: bool = Field(True, description="false: serve nothing from the store")
     checkpoint: float = Field(30.0, ge=0, description="seconds between the checkpoints of a training")
     split_minutes: float = Field(60.0, gt=0, description="nominal minutes above which a seed is a job of its own")
@@ -66,6 +66,9 @@ class Exhibit(Strict):
     y: str = "train_loss"
     panels: list[Axis] = []
     hue: Axis | None = None
+    quantities: list[str] = ["mean", "min", "max"]
+    dash: Axis | None = None
+    log_x: bool = False
     log_y: bool = False
     layer: str | None = None
 

@@ -1,10 +1,10 @@
 """Code digests: what a stage runs, so that an edit makes stale what it touches and nothing else.
 
 The import closure of a stage's program, its module and the methods that a spec names is walked with `ast`; each
-module counts by its syntax tree without comments and docstrings. Left out: `registry.py` and every `__init__` (a new
-name makes nothing stale; only the resolved `name -> module:attribute` pairs count), `stages/program.py` (arguments,
-log, provenance), imports under TYPE_CHECKING, and everything outside the project (that is what `env` is for). A file
-beside a module that it names in a string (a template) counts.
+module counts by its syntax tree without comments and docstrings. Left out: `registry.py` and our own `__init__` files
+(a new name makes nothing stale; only the resolved `name -> module:attribute` pairs count), `stages/program.py`
+(arguments, log, provenance), imports under TYPE_CHECKING, and everything outside the project (that is what `env` is
+for). A file beside a module that it names in a string (a template), or that such a file names, counts.
 
 `ast.dump` differs between Python minors, so a digest holds within one minor, and the minor is part of `env`.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import re
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("sparse_ortho", "workflow_scripts")
 LEFT_OUT = ("sparse_ortho.registry", "sparse_ortho.stages.program")  # the latter: how a job runs, not what it makes
 DATA_SUFFIXES = (".j2", ".html", ".css", ".js", ".json", ".csv")
+LONGEST_NAME = 200  # a longer text is no name of a file, and asking for it is an error
 
 
 @functools.cache
@@ -83,7 +85,7 @@ def _closure(roots: Iterable[str]) -> list[tuple[str, str]]:
     waiting, seen = [root for root in roots if source_of(root)], {}
     while waiting:
         module = waiting.pop()
-        if module in seen or module in LEFT_OUT or _is_package(module):
+        if module in seen or module in LEFT_OUT or (_is_ours(module) and _is_package(module)):
             continue
         seen[module] = _module_digest(module)
         waiting.extend(_imports(module))
@@ -95,11 +97,15 @@ def _is_package(module: str) -> bool:
     return path is not None and path.name == "__init__.py"
 
 
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in PACKAGES
+
+
 @functools.cache
 def _imports(module: str) -> tuple[str, ...]:
     """Modules of the same project that `module` imports anywhere, function level included."""
     top = module.partition(".")[0]
-    family = PACKAGES if top in PACKAGES else (top,)  # a plug-in's closure stays within the plug-in
+    family = PACKAGES if top in PACKAGES else (top, *PACKAGES)  # a plug-in's closure: its own and ours
     found: list[str] = []
     for node in _runtime_nodes(tree_of(module)):
         if isinstance(node, ast.Import):
@@ -107,7 +113,8 @@ def _imports(module: str) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                anchor = module.split(".")[: -node.level]
+                inside = [*module.split("."), ""] if _is_package(module) else module.split(".")
+                anchor = inside[: -node.level]
                 base = ".".join([*anchor, base]) if base else ".".join(anchor)
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         else:
@@ -117,10 +124,10 @@ def _imports(module: str) -> tuple[str, ...]:
 
 
 def _runtime_nodes(tree: ast.AST) -> Iterable[ast.AST]:
-    """All nodes but those under `if TYPE_CHECKING:`."""
+    """All nodes but those under `if TYPE_CHECKING:`; its `else` runs."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING":
+            node = ast.Module(node.orelse, [])
         yield node
         yield from _runtime_nodes(node)
 
@@ -130,14 +137,27 @@ def _module_digest(module: str) -> str:
     path, tree = source_of(module), tree_of(module)
     assert path is not None
     total = hashlib.sha256(ast.dump(tree).encode())
-    for name in sorted({n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}):
-        if name.endswith(DATA_SUFFIXES):
-            for file in (path.parent / name, path.parent / "templates" / name):
-                if file.is_file():
-                    total.update(f"\0{name}\0".encode() + file.read_bytes())
-    if module.partition(".")[0] not in PACKAGES:
+    strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    for file, name in sorted(_files(path.parent, strings).items()):
+        total.update(f"\0{name}\0".encode() + file.read_bytes())
+    if not _is_ours(module):
         total.update(_distribution(module).encode())
     return total.hexdigest()[:32]
+
+
+def _files(folder: Path, names: Iterable[str]) -> dict[Path, str]:
+    """The files beside a module among `names`, and those that these name in quotes (a template includes others)."""
+    found: dict[Path, str] = {}
+    waiting = sorted(names)  # in an order that no process changes
+    while waiting:
+        name = waiting.pop()
+        if len(name) > LONGEST_NAME or not name.endswith(DATA_SUFFIXES):
+            continue
+        for file in (folder / name, folder / "templates" / name):
+            if file not in found and file.is_file():
+                found[file] = name
+                waiting += re.findall(r"[\"']([^\"'\s]+)[\"']", file.read_text(errors="replace"))
+    return found
 
 
 def _distribution(module: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from sparse_ortho.errors import UserError
 from sparse_ortho.plan.config import Block, Exhibit, Grid
 
-KEYS = ("data", "density", "fixed_seeds", "init", "mask", "model", "score_init", "train")
+KEYS = ("data", "density", "fixed_seeds", "init", "mask", "measure", "model", "score_init", "train")
 AXES = ("data", "model", "mask", "init", "density")
 
 
@@ -37,24 +37,26 @@ def products(entry: Mapping[str, Any], where: str) -> Iterator[dict[str, Any]]:
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any], where: str) -> dict[str, Any]:
     """`base` with the keys of `over`: options are merged, a name alone keeps the options only of the same name."""
     cell = {key: copy.deepcopy(value) for key, value in base.items()}
-    for key, value in over.items():
+    for key, value in sorted(over.items(), key=lambda item: "." in item[0]):  # a name first, then its options
         top, _, option = key.partition(".")
         if option:
             cell[top] = named(cell.get(top) or {}, f"{where}.{top}") | {option: value}
-        elif isinstance(cell.get(top), dict) and isinstance(value, str):
-            cell[top] = cell[top] if cell[top].get("name") == value else value
-        elif (
-            isinstance(cell.get(top), dict)
-            and isinstance(value, dict)
-            and value.get("name") in (None, cell[top].get("name"))
-        ):
-            cell[top] = cell[top] | copy.deepcopy(value)
+        elif _same_method(cell.get(top), value):
+            cell[top] = named(cell[top], f"{where}.{top}") | named(copy.deepcopy(value), f"{where}.{top}")
         else:
             cell[top] = copy.deepcopy(value)
     for key in cell:
         if key not in KEYS:
             raise UserError(f"{where}.{key}", "unknown key", found=key, allowed=KEYS)
     return cell
+
+
+def _same_method(base: Any, over: Any) -> bool:
+    """Whether `over` speaks of the method that `base` names: then options are added to its options."""
+    if base is None or not all(isinstance(value, str | dict) for value in (base, over)):
+        return False
+    spoken = over if isinstance(over, str) else over.get("name")
+    return spoken in (None, base if isinstance(base, str) else base.get("name")) and not {"score", "layers"} & set(over)
 
 
 def named(value: Any, where: str) -> dict[str, Any]:
@@ -68,7 +70,8 @@ def named(value: Any, where: str) -> dict[str, Any]:
 
 def axes_of(cell: Mapping[str, Any], exhibit: Exhibit, where: str) -> dict[str, Any]:
     """The coordinates of a cell in its exhibit, in the words of whoever wrote it."""
-    wanted = [*AXES, *exhibit.rows, *exhibit.columns, *exhibit.panels, *([exhibit.hue] if exhibit.hue else [])]
+    wanted = [*AXES, *exhibit.rows, *exhibit.columns, *exhibit.panels, *filter(None, (exhibit.hue, exhibit.dash))]
+    wanted += [exhibit.x] if exhibit.kind == "lines" else []  # other kinds have an x of their own, such as epoch
     return {axis: axis_value(cell, axis, where) for axis in dict.fromkeys(wanted)}
 
 
@@ -81,8 +84,11 @@ def axis_value(cell: Mapping[str, Any], axis: str, where: str) -> Any:
         value = value.get(option) if isinstance(value, dict) else None
     elif isinstance(value, dict):
         value = value.get("name") or "+".join(str(part) for part in value.values())
-    return (1.0 if value is None else float(value)) if axis == "density" else value
+    if axis == "density" and (value is None or isinstance(value, int | float)):
+        return 1.0 if value is None else float(value)
+    return "dense" if axis == "mask" and value is None else value
 
 
 def _matches(cell: Mapping[str, Any], pattern: Mapping[str, Any], where: str) -> bool:
-    return all(axis_value(cell, axis, f"{where}.exclude") == value for axis, value in pattern.items())
+    found = {axis: axis_value(cell, axis, f"{where}.exclude") for axis in pattern}  # every axis is checked
+    return found == dict(pattern)

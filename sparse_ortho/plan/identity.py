@@ -24,6 +24,8 @@ BUILD = "sparse_ortho.data.build:build#validation"  # an option that every data 
 INITIALIZE = "sparse_ortho.inits.initialize:initialize#bias_std"  # an option that every initialisation has
 TRAIN = "sparse_ortho.training.options:TrainOptions"
 SCORE_INIT = {"name": "kaiming"}
+INIT_SUFFIXES = {"AI": "isometry", "EI": "eoi"}  # of the released program of EOI
+MASK_ALIASES = {"GraSP": "grasp", "global_magnitude": "magnitude"}
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,15 @@ class Cell:
     def id(self) -> str:
         return self.nodes["train"].id
 
+    def needed(self, stage: str) -> list[Node]:
+        """The node of a stage and everything that it is made from."""
+        node = self.nodes[stage]
+        return [node, *(earlier for role in node.inputs for earlier in self.needed(role))]
+
 
 def resolve_cell(raw: Mapping[str, Any], where: str) -> Cell:
     """The nodes of a raw cell: data, mask (unless dense), init, train."""
+    raw = expand_aliases(raw, where)
     for key in ("data", "model", "init"):
         if raw.get(key) is None:
             raise UserError(f"{where}.{key}", "is required but absent")
@@ -60,6 +68,7 @@ def resolve_cell(raw: Mapping[str, Any], where: str) -> Cell:
     model = _method("models", raw["model"], f"{where}.model")
     init = _method("inits", raw["init"], f"{where}.init", INITIALIZE)
     mask = expand_mask(raw.get("mask", "dense"), f"{where}.mask")
+    measure = _method("measures", raw.get("measure") or "jacobian", f"{where}.measure")
     density = _density(raw.get("density"), mask, where)
     fixed = _fixed_seeds(raw.get("fixed_seeds") or {}, f"{where}.fixed_seeds")
     net = {"model": model, "shape": list(facts["shape"]), "classes": facts["classes"]}
@@ -72,7 +81,23 @@ def resolve_cell(raw: Mapping[str, Any], where: str) -> Cell:
     spec = net | {"train": train} | _fixed(fixed, "order", "dropout", "augmentation", "rewiring")
     inputs = {"data": nodes["data"].id, "init": nodes["init"].id}
     nodes["train"] = _node("train", spec, inputs, [("models", model)], words)
+    spec = net | {"measure": measure} | _fixed(fixed, "order")
+    nodes["measure"] = _node("measure", spec, inputs, [("models", model), ("measures", measure)], words)
     return Cell(nodes)
+
+
+def expand_aliases(raw: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The papers' one-word spellings, such as snip_direct_EI or erk_AI: a mask, and after it an initialisation."""
+    word = raw.get("mask")
+    if not isinstance(word, str) or word in table("densities") or word in table("scores"):
+        return raw
+    stem, _, suffix = word.rpartition("_")
+    init = INIT_SUFFIXES.get(suffix) if stem else None
+    if init and raw.get("init") not in (None, init):
+        raise UserError(f"{where}.mask", f"{word} says init={init}, and init says otherwise", found=raw["init"])
+    base = stem if init else word
+    mask = MASK_ALIASES.get(base, base.removesuffix("_direct"))
+    return {**raw, "mask": mask} | ({"init": init} if init else {})
 
 
 def expand_mask(value: Any, where: str) -> dict[str, Any] | None:
@@ -97,8 +122,15 @@ def expand_mask(value: Any, where: str) -> dict[str, Any] | None:
         given = {str(name): _layer_density(d, f"{where}.layers.{name}") for name, d in layers.items()}
         expanded: Any = {"name": "given", "densities": given}
     else:
-        expanded = {"name": "global"} if layers == "global" else _method("densities", layers, f"{where}.layers")
+        kind = _layers_kind(named(layers, f"{where}.layers"))
+        expanded = {"name": "global"} if layers == "global" else _method(kind, layers, f"{where}.layers")
     return {"score": _method("scores", value.get("score", "random"), f"{where}.score"), "layers": expanded}
+
+
+def _layers_kind(layers: Mapping[str, Any]) -> str:
+    """A density scheme; or a score, whose own global selection gives the counts of the layers ("ratio only")."""
+    name = layers.get("name")
+    return "scores" if name in table("scores") and name not in table("densities") else "densities"
 
 
 def mask_word(mask: Mapping[str, Any] | None) -> str:
@@ -107,7 +139,7 @@ def mask_word(mask: Mapping[str, Any] | None) -> str:
         return "dense"
     score, layers = mask["score"]["name"], mask["layers"]["name"]
     if score == "random" and layers not in ("global", "given"):
-        return layers
+        return layers if _layers_kind(mask["layers"]) == "densities" else f"{layers}_ratio"
     return score if layers == "global" else f"{score}_{layers}"
 
 
@@ -125,8 +157,9 @@ def _mask_node(
     inputs: dict[str, str] = {}
     methods = [("models", net["model"]), ("scores", mask["score"])]
     if mask["layers"]["name"] not in ("global", "given"):
-        methods.append(("densities", mask["layers"]))
-    needs = literal_of(resolve("scores", mask["score"]["name"]), "NEEDS", ())
+        methods.append((_layers_kind(mask["layers"]), mask["layers"]))
+    scores = [method["name"] for kind, method in methods if kind == "scores"]
+    needs = {need for name in scores for need in literal_of(resolve("scores", name), "NEEDS", ())}
     if "weights" in needs or "data" in needs:
         score_init = _method("inits", raw.get("score_init") or SCORE_INIT, f"{where}.score_init", INITIALIZE)
         spec |= _fixed(fixed, "init") | ({} if score_init == SCORE_INIT else {"score_init": score_init})

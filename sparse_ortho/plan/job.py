@@ -101,4 +101,9 @@ def _factor(cells: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str,
 
 def _shared(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first = rows[0]
-    return {key: value for key, value in first.items() if all(key in row and row[key] == value for row in rows)}
+    return {key: value for key, value in first.items() if all(key in row and _same(row[key], value) for row in rows)}
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal to the letter of their JSON: 1, 1.0 and True are not."""
+    return one == other and (repr(one) == repr(other) or canonical(one) == canonical(other))

@@ -14,13 +14,12 @@ from sparse_ortho.plan.bundles import Bundle
 from sparse_ortho.plan.config import Config, parse
 from sparse_ortho.plan.digest import ROOT
 from sparse_ortho.plan.identity import TRAIN, Node
-from sparse_ortho.plan.options import defaults, literal_of
+from sparse_ortho.plan.options import defaults
 from sparse_ortho.plan.studies import ScaledStudy
-from sparse_ortho.registry import resolve
 
 NEARBY = 5  # names that an error offers, of possibly thousands
-STAGES = ("data", "mask", "init", "train")
-SIZE = {"mask": 4, "init": 4, "train": 1}  # cheap stages take so many times the configured cells into one process
+STAGES = ("data", "mask", "init", "train", "measure")
+SIZE = {"mask": 4, "init": 4, "train": 1, "measure": 4}  # times the configured cells: these stages are cheap
 
 
 class Layout:
@@ -79,9 +78,9 @@ class Layout:
 
     def records(self, study: str) -> list[str]:
         """The records of a study: results too, so a deleted one comes back."""
-        return [
-            path for name in self.bundles(study, "train") for path in (paths.bundle("train", name), paths.curves(name))
-        ]
+        trained = self.bundles(study, "train")
+        found = [path for name in trained for path in (paths.bundle("train", name), paths.curves(name))]
+        return found + [paths.bundle("measure", name) for name in self.bundles(study, "measure")]
 
     def targets(self) -> list[str]:
         """The exhibits of the configured studies: what the report shows."""
@@ -117,15 +116,14 @@ class Layout:
     def exhibit_inputs(self, study: str, name: str) -> list[str]:
         """What an exhibit reads: records, curves or initialised weights of its cells."""
         exhibit, _, views = self.study(study).exhibits[name]
-        reads = literal_of(resolve("exhibits", exhibit.kind), "READS", "records")
-        stage = "init" if reads == "inits" else "train"
+        stage, curves = studies.last_stage(exhibit), studies.reads(exhibit) == "curves"
         self.bundles(study, stage)
         found: dict[str, None] = {}
         for view in views:
             node = self.study(study).cells[view.id].nodes[stage]
             for bundle in self._holders[study][stage, node.id]:
                 if bundle.seeds is None or set(view.seeds) & set(bundle.seeds):
-                    found[paths.curves(bundle.name) if reads == "curves" else paths.bundle(stage, bundle.name)] = None
+                    found[paths.curves(bundle.name) if curves else paths.bundle(stage, bundle.name)] = None
         return sorted(found)
 
     # what a job takes --------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ RESULTS = "results"
 STORE = f"{RESULTS}/store"
 REPORT = f"{RESULTS}/report.html"
 PROVENANCE = f"{RESULTS}/provenance"
-BUNDLED = {"data": "data", "mask": "masks", "init": "inits", "train": "records"}
-SUFFIX = {"data": "safetensors", "mask": "safetensors", "init": "safetensors", "train": "parquet"}
+BUNDLED = {"data": "data", "mask": "masks", "init": "inits", "train": "records", "measure": "measures"}
+SUFFIX = {"data": "safetensors", "mask": "safetensors", "init": "safetensors", "train": "parquet", "measure": "parquet"}
 SUFFIXES = {"table": ("md", "tex", "html", "csv"), "figure": ("svg", "png", "csv")}
 
 

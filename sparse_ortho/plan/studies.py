@@ -18,8 +18,11 @@ from sparse_ortho.plan.config import Block, Exhibit, Grid, Study, parse, read_ya
 from sparse_ortho.plan.digest import ROOT
 from sparse_ortho.plan.grid import axes_of, raw_cells
 from sparse_ortho.plan.identity import Cell, Node, resolve_cell
+from sparse_ortho.plan.options import literal_of
 from sparse_ortho.plan.shapes import refuse_unreachable
 from sparse_ortho.registry import resolve
+
+LAST_STAGE = {"records": "train", "curves": "train", "inits": "init", "layers": "init", "measures": "measure"}
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,20 @@ class ScaledStudy:
     seeds: Mapping[str, frozenset[int]]  # of every node
 
     def nodes(self, stage: str) -> list[Node]:
-        """The distinct nodes of a stage, in the order of their identities."""
-        found = {c.nodes[stage].id: c.nodes[stage] for c in self.cells.values() if stage in c.nodes}
+        """The distinct nodes of a stage that some exhibit needs, in the order of their identities."""
+        every = (cell.nodes[stage] for cell in self.cells.values() if stage in cell.nodes)
+        found = {node.id: node for node in every if node.id in self.seeds}
         return [found[identity] for identity in sorted(found)]
+
+
+def reads(exhibit: Exhibit) -> str:
+    """What the renderer of an exhibit is handed."""
+    return literal_of(resolve("exhibits", exhibit.kind), "READS", "records")
+
+
+def last_stage(exhibit: Exhibit) -> str:
+    """The stage whose artifacts an exhibit reads; nothing after it is made for its sake."""
+    return LAST_STAGE[reads(exhibit)]
 
 
 def names(root: Path = ROOT) -> list[str]:
@@ -82,7 +96,7 @@ def at_scale(name: str, scale: str, root: Path = ROOT) -> ScaledStudy:
         views = _views(f"studies/{name}/{key}.yaml: scales.{scale}", study.scales[scale], exhibit, grid, cells)
         shown[key] = (exhibit, grid, views)
         for view in views:
-            for node in cells[view.id].nodes.values():
+            for node in cells[view.id].needed(last_stage(exhibit)):
                 seeds[node.id] = seeds.get(node.id, frozenset()) | set(view.seeds)
     return ScaledStudy(name, study, shown, cells, seeds)
 

@@ -14,10 +14,9 @@ from typing import Any
 
 from sparse_ortho.artifacts import canonical
 from sparse_ortho.errors import UserError
-from sparse_ortho.plan import job, paths, published
+from sparse_ortho.plan import job, paths, published, studies
 from sparse_ortho.plan.digest import ROOT, stage_code
 from sparse_ortho.plan.layout import STAGES, Layout
-from sparse_ortho.plan.options import literal_of
 from sparse_ortho.registry import resolve
 
 ENV = {
@@ -25,6 +24,7 @@ ENV = {
     "mask": ("torch", "numpy", "scipy"),
     "init": ("torch", "numpy", "scipy"),
     "train": ("torch", "numpy", "scipy"),
+    "measure": ("torch", "numpy", "scipy"),
     "exhibit": ("matplotlib", "numpy", "pandas", "scipy"),
     "report": ("jinja2",),
 }
@@ -81,8 +81,7 @@ class Plan(Layout):
     def exhibit_job(self, study: str, name: str) -> str:
         exhibit, grid, views = self.study(study).exhibits[name]
         renderer = resolve("exhibits", exhibit.kind)
-        reads = literal_of(renderer, "READS", "records")
-        stage = "init" if reads == "inits" else "train"
+        reads, stage = studies.reads(exhibit), studies.last_stage(exhibit)
         cells = self.study(study).cells
         more = {
             "exhibit": exhibit.model_dump(mode="json", exclude={"scales"})

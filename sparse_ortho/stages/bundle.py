@@ -50,7 +50,7 @@ Make = Callable[[Task, int, Path], Result]
 
 def run(job: Job, context: Context, inputs: Inputs, make: Make, news: Callable[[dict[str, Any]], str]) -> list[Made]:
     """Every seed of every cell of the job, in the job's order."""
-    made, failed = [], []
+    made, failed, served = [], [], 0
     total = sum(len(task.seeds) for task in job.cells)
     for number, (task, seed) in enumerate(((t, s) for t in job.cells for s in t.seeds), start=1):
         read = inputs(task, seed)
@@ -67,7 +67,7 @@ def run(job: Job, context: Context, inputs: Inputs, make: Make, news: Callable[[
             LOG.error("%s seed %s\n%s", task.id, seed, traceback.format_exc())
             failed.append(f"{task.id} seed {seed}: {type(error).__name__}: {error}")
             continue
-        seconds = time.monotonic() - started
+        seconds, served = time.monotonic() - started, served + (not fresh)
         if fresh and (seconds > WORTH_TELLING or job.stage == "train"):
             told = f"{task.id} seed {seed}: {news(result.row)} ({seconds:.1f} s)"
             context.say(f"{job.stage} {number}/{total} of {job.bundle}: {told}")
@@ -77,7 +77,6 @@ def run(job: Job, context: Context, inputs: Inputs, make: Make, news: Callable[[
     refused = [
         f"{m.task.id} seed {m.seed}: {news(m.result.row)}" for m in made if m.result.row.get("status") == "refused"
     ]
-    served = context.store.events["served"]
     context.say(f"{job.stage} {job.bundle}: {total} seeds of {len(job.cells)} cells, {served} of them from the store")
     for line in refused:
         context.say(f"{job.stage} {job.bundle}: refused: {line}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 from sparse_ortho.artifacts import read_tables, write_bytes
 from sparse_ortho.errors import UserError
@@ -10,26 +11,58 @@ from sparse_ortho.plan.job import Job, load_cells
 from sparse_ortho.registry import load
 from sparse_ortho.stages.bundle import Bundles, Context, Starts
 
+Row = Mapping[str, Any]
+
+
+class Source(Protocol):
+    """Where an exhibit finds its cells: files, or (for what is partly finished) the store."""
+
+    def rows(self, reads: str, planned: set[tuple[str, int]]) -> Iterable[Row]:
+        """The records, curves, measures or layers of the planned cells and seeds."""
+        ...
+
+    def starts(self) -> Starts: ...
+
+
+class Files:
+    def __init__(self, paths: list[str]):
+        self._paths = paths
+
+    def rows(self, reads: str, planned: set[tuple[str, int]]) -> Iterable[Row]:
+        if reads == "layers":
+            starts = self.starts()
+            return [line for cell, seed in sorted(planned) for line in layer_rows(cell, seed, starts.entry(cell, seed))]
+        return [row for row in read_tables(self._paths) if (row["cell"], row["seed"]) in planned]
+
+    def starts(self) -> Starts:
+        return Bundles(self._paths)
+
 
 def main(job: Job, context: Context, inputs: list[str], outputs: list[str]) -> None:
-    exhibit, cells = job.more["exhibit"], load_cells(job.more["cells"])
-    rendered = render(exhibit, cells, inputs, job.more["published"])
+    rendered = render(job.more["exhibit"], load_cells(job.more["cells"]), Files(inputs), job.more["published"])
     for path in outputs:
-        content = rendered[path.rpartition(".")[2]]
-        write_bytes(path, content.encode() if isinstance(content, str) else content)
-        context.say(f"{exhibit['kind']} {job.bundle}: {path}")
+        write(path, rendered[path.rpartition(".")[2]])
+    context.say(f"{job.more['exhibit']['kind']} {job.bundle}: {outputs[0].rpartition('.')[0]}.*")
 
 
-def render(exhibit: dict[str, Any], cells: list[dict[str, Any]], inputs: list[str], published: Any) -> dict[str, Any]:
+def write(path: str, content: str | bytes) -> None:
+    write_bytes(path, content.encode() if isinstance(content, str) else content)
+
+
+def render(exhibit: dict[str, Any], cells: list[dict[str, Any]], source: Source, published: Any) -> dict[str, Any]:
     """The files of an exhibit by suffix, from exactly the cells and seeds that it names."""
-    renderer = load("exhibits", exhibit["kind"])
-    if exhibit["reads"] == "inits":
-        return renderer(exhibit, *one_layer(exhibit, cells, Bundles(inputs)))
-    planned = {(cell["id"], seed) for cell in cells for seed in cell["seeds"]}
-    rows = [row for row in read_tables(inputs) if (row["cell"], row["seed"]) in planned]
-    return (
-        renderer(exhibit, cells, rows, published) if exhibit["reads"] == "records" else renderer(exhibit, cells, rows)
-    )
+    renderer, reads = load("exhibits", exhibit["kind"]), exhibit["reads"]
+    if reads == "inits":
+        return renderer(exhibit, *one_layer(exhibit, cells, source.starts()))
+    rows = source.rows(reads, {(cell["id"], seed) for cell in cells for seed in cell["seeds"]})
+    return renderer(exhibit, cells, rows, published) if reads == "records" else renderer(exhibit, cells, rows)
+
+
+def layer_rows(cell: str, seed: int, entry: Row) -> list[Row]:
+    """The densities of the layers of one seed."""
+    about = {"cell": cell, "seed": seed}
+    layers = entry["row"].get("layers", ())
+    return [about | {"position": i, "layer": n, "size": size, "density": d} for i, (n, size, d) in enumerate(layers)]
 
 
 def one_layer(exhibit: dict[str, Any], cells: list[dict[str, Any]], starts: Starts) -> tuple[Any, Any, dict[str, Any]]:
@@ -40,7 +73,6 @@ def one_layer(exhibit: dict[str, Any], cells: list[dict[str, Any]], starts: Star
     weights, masks = (starts.tensors(cell["id"], seed, f"{family}/") for family in ("weights", "masks"))
     layer = exhibit["layer"] or next(iter(masks))
     if layer not in masks:
-        raise UserError(
-            f"{exhibit['study']}/{exhibit['name']}: layer", "unknown layer", found=layer, allowed=sorted(masks)
-        )
+        where = f"{exhibit['study']}/{exhibit['name']}: layer"
+        raise UserError(where, "unknown layer", found=layer, allowed=sorted(masks))
     return weights[layer], masks[layer], {"cell": cell["id"], "seed": seed, "layer": layer} | cell["axes"]

@@ -45,25 +45,33 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def add_store(parser: argparse.ArgumentParser) -> None:
+    every = float(os.environ.get("SPARSE_ORTHO_CHECKPOINT", "30"))
+    parser.add_argument("--store", default=store_root(), help="folder of the store (default: %(default)s)")
+    unused = os.environ.get("SPARSE_ORTHO_SERVE") == "0"
+    parser.add_argument("--no-store", action="store_true", default=unused, help="serve nothing, make everything again")
+    told = "seconds between checkpoints (default: %(default)s)"
+    parser.add_argument("--checkpoint", type=float, default=every, help=told)
+
+
+def context_of(arguments: argparse.Namespace) -> Context:
+    return Context(Store(arguments.store, not arguments.no_store), say, arguments.checkpoint)
+
+
 def stage_program(
     description: str | None, add: Callable[[argparse.ArgumentParser], None], body: Callable[..., None]
 ) -> int:
     """A program that runs one job of a stage: `body(job, context, arguments)`."""
     parser = parser_of(description)
     parser.add_argument("--job", required=True, help="the job as JSON, or @FILE that holds it; `plan --job` prints one")
-    parser.add_argument("--store", default=store_root(), help="folder of the store (default: %(default)s)")
-    parser.add_argument("--no-store", action="store_true", default=os.environ.get("SPARSE_ORTHO_SERVE") == "0")
-    every = float(os.environ.get("SPARSE_ORTHO_CHECKPOINT", "30"))
-    parser.add_argument(
-        "--checkpoint", type=float, default=every, help="seconds between checkpoints (default: %(default)s)"
-    )
+    add_store(parser)
     add(parser)
 
     def inner(arguments: argparse.Namespace) -> None:
         text = Path(arguments.job[1:]).read_text() if arguments.job.startswith("@") else arguments.job
         job = jobs.load(text)
         refuse_other_code(job)
-        context = Context(Store(arguments.store, not arguments.no_store), say, arguments.checkpoint)
+        context = context_of(arguments)
         started, clock = datetime.now(UTC), time.monotonic()
         body(job, context, arguments)
         write_json(paths.provenance(job.stage, job.bundle), how(job, text, context, started, time.monotonic() - clock))

@@ -7,13 +7,18 @@ from typing import Any
 
 import torch
 
+from sparse_ortho.data.balanced import balanced
 from sparse_ortho.inits.initialize import initialize
 from sparse_ortho.masks import maskable
 from sparse_ortho.probe import Probe
-from sparse_ortho.registry import beside
+from sparse_ortho.registry import beside, table
 from sparse_ortho.stages.networks import build
 from sparse_ortho.stages.options import options_of
 from sparse_ortho.streams import Streams
+from sparse_ortho.training.resident import resident
+
+PER_CLASS = 10  # images of each class that a score sees: GraSP's number, and about SNIP's batch for ten classes
+Images = tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays and facts of a data set
 
 
 def initialised(model: torch.nn.Module, masks: Any, method: Mapping[str, Any], streams: Streams) -> Any:
@@ -23,10 +28,26 @@ def initialised(model: torch.nn.Module, masks: Any, method: Mapping[str, Any], s
     return initialize(model, masks, name, streams, options=options, bias_std=bias_std)
 
 
-def probe_for(spec: Mapping[str, Any], streams: Streams) -> Probe:
-    """The model as its score wants to see it: initialised when the score reads weights, else on the meta device."""
-    needs = beside("scores", spec["mask"]["score"]["name"], "NEEDS", ())
+def probe_for(spec: Mapping[str, Any], streams: Streams, images: Images | None) -> Probe:
+    """The model as its scores want to see it: initialised if one reads weights, else on the meta device."""
+    needs = {need for name in scores_of(spec) for need in beside("scores", name, "NEEDS", ())}
     model = build(spec, "cpu" if needs else "meta")
     if needs:
         initialised(model, None, spec.get("score_init", {"name": "kaiming"}), streams)
-    return Probe(model, {name: parameter.detach() for name, parameter in maskable(model).items()})
+    weights = {name: parameter.detach() for name, parameter in maskable(model).items()}
+    batches = few_images(images, streams) if images and "data" in needs else None
+    return Probe(model, weights, batches, torch.nn.functional.cross_entropy, tuple(spec["shape"]))
+
+
+def scores_of(spec: Mapping[str, Any]) -> list[str]:
+    """The scores that choose a mask: its own, and one that gives the counts of the layers."""
+    names = (spec["mask"]["score"]["name"], spec["mask"]["layers"]["name"])
+    return [name for name in names if name in table("scores")]
+
+
+def few_images(images: Images, streams: Streams) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """One batch of PER_CLASS training images of each class, fixed by the seed."""
+    arrays, facts = images
+    rows = balanced(arrays["labels"], arrays["train"], PER_CLASS, streams("score", "images"))
+    few = resident(dict(arrays) | {"train": rows}, facts, torch.device("cpu"))["train"]
+    return [few.take(torch.arange(len(rows)))]

@@ -33,7 +33,7 @@ RAW = {
 def surfaces() -> Iterator[str]:
     """Everything whose options enter an identity."""
     yield from (BUILD, INITIALIZE, TRAIN)
-    for kind in ("datasets", "densities", "inits", "models", "scores"):
+    for kind in ("datasets", "densities", "inits", "measures", "models", "scores"):
         for name in TABLES[kind]:
             yield resolve(kind, name)
 
@@ -62,6 +62,7 @@ def test_identities_are_frozen() -> None:
         "mask": "digits-mlp-erk-d0.1-1d1031439b0c",
         "init": "digits-mlp-erk-eoi-d0.1-c692f1498412",
         "train": "digits-mlp-erk-eoi-d0.1-f8114afd00e2",
+        "measure": "digits-mlp-erk-eoi-d0.1-788824c79d01",
     }
 
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,16 +43,23 @@ def start(checkout: Checkout) -> subprocess.Popen[str]:
     )
 
 
-def happenings(checkout: Checkout, event: str) -> list[int]:
-    """Process ids of the trainings that logged `event`."""
+def events(checkout: Checkout, event: str) -> list[dict[str, Any]]:
+    """What the trainings logged of one kind."""
     log = checkout.results / "store" / "log.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
-    return [e["pid"] for e in map(json.loads, lines) if e["stage"] == "train" and e["event"] == event]
+    return [e for e in map(json.loads, lines) if e["stage"] == "train" and e["event"] == event]
+
+
+def happenings(checkout: Checkout, event: str) -> list[int]:
+    """Process ids of the trainings that logged `event`."""
+    return [e["pid"] for e in events(checkout, event)]
 
 
 def saved(checkout: Checkout) -> list[int]:
-    found = list((checkout.results / "store" / "checkpoints").glob("train/*/*"))
-    return happenings(checkout, "started")[-1:] if found else []
+    """Process ids of the trainings that have a whole checkpoint."""
+    found = (checkout.results / "store" / "checkpoints" / "train").glob("*/[!.]*")
+    keys = {path.parent.name for path in found}
+    return [e["pid"] for e in events(checkout, "started") if e["key"] in keys]
 
 
 def wait_for(condition: Callable[[], list[int]], process: subprocess.Popen[str]) -> int:
