@@ -76,3 +76,10 @@ def test_cuda_without_a_device_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="finds no CUDA device"):
         devices.prepare("cuda", 1)
+
+
+def test_preparing_makes_torch_deterministic_without_its_compiler():
+    code = "import sys, torch; from sparse_ortho import devices; devices.prepare('cpu', 1)"
+    law = "assert torch.are_deterministic_algorithms_enabled() and torch.get_num_threads() == 1"
+    light = "assert 'torch._inductor' not in sys.modules"
+    subprocess.run([sys.executable, "-c", f"{code}; {law}; {light}"], check=True)
