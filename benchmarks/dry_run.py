@@ -61,7 +61,7 @@ def main() -> None:
         seconds = time.perf_counter() - started
         if done.returncode:
             sys.exit(done.stderr[-2000:])
-        jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", done.stderr, re.MULTILINE)}
+        jobs = {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE)}
         started = time.perf_counter()
         subprocess.run([*snakemake, "--list-rules"], cwd=folder, capture_output=True, check=True)
         parse = time.perf_counter() - started

@@ -57,7 +57,7 @@ def prepare(device: str, threads: int) -> torch.device:
     if threads < 1:
         raise UserError("threads", "must be at least 1", found=threads)
     torch.set_num_threads(threads)
-    # torch.use_deterministic_algorithms does this and imports the compiler to tell it, 2.6 s a process; nothing compiles.
+    # torch.use_deterministic_algorithms does this too, and imports the compiler to tell it: 2.6 s a process wasted.
     torch._C._set_deterministic_algorithms(True, warn_only=False)  # pyright: ignore[reportAttributeAccessIssue]
     # A debugging aid that writes every new tensor twice; nothing here reads what it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]

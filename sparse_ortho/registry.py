@@ -31,6 +31,7 @@ TABLES: dict[str, dict[str, str]] = {
         "table": "sparse_ortho.report.tables:render",
     },
     "inits": {
+        "default": "sparse_ortho.inits.default:default",
         "eoi": "sparse_ortho.inits.eoi:eoi",
         "isometry": "sparse_ortho.inits.isometry:isometry",
         "isometry@as_released": "sparse_ortho.inits.isometry:isometry_as_released",

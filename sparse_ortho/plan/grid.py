@@ -41,22 +41,27 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any], where: str) -> dic
         top, _, option = key.partition(".")
         if option:
             cell[top] = named(cell.get(top) or {}, f"{where}.{top}") | {option: value}
-        elif _same_method(cell.get(top), value):
-            cell[top] = named(cell[top], f"{where}.{top}") | named(copy.deepcopy(value), f"{where}.{top}")
         else:
-            cell[top] = copy.deepcopy(value)
+            cell[top] = _laid_over(cell.get(top), copy.deepcopy(value), names=top != "mask")
     for key in cell:
         if key not in KEYS:
             raise UserError(f"{where}.{key}", "unknown key", found=key, allowed=KEYS)
     return cell
 
 
-def _same_method(base: Any, over: Any) -> bool:
-    """Whether `over` speaks of the method that `base` names: then options are added to its options."""
-    if base is None or not all(isinstance(value, str | dict) for value in (base, over)):
-        return False
-    spoken = over if isinstance(over, str) else over.get("name")
-    return spoken in (None, base if isinstance(base, str) else base.get("name")) and not {"score", "layers"} & set(over)
+def _laid_over(base: Any, over: Any, names: bool) -> Any:
+    """Options of the method that `base` names are added to it; another method, or plain value, takes its place.
+
+    `names`: whether a word alone is short for {name: word}; a mask's word is short for a score and layers.
+    """
+    if isinstance(base, str) and isinstance(over, dict) and names:
+        base = {"name": base}
+    if not isinstance(base, dict):
+        return over
+    if isinstance(over, str):
+        return base if base.get("name") == over else over
+    same = isinstance(over, dict) and over.get("name") in (None, base.get("name"))
+    return base | over if same else over
 
 
 def named(value: Any, where: str) -> dict[str, Any]:

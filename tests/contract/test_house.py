@@ -112,7 +112,8 @@ def test_every_rule_has_log_and_benchmark() -> None:
         for rule in re.split(r"\n(?=rule )", path.read_text()):
             if rule.startswith("rule "):
                 name = rule.split(":")[0]
-                assert "\n    log:" in rule and "\n    benchmark:" in rule, f"{path.name}: {name}"
+                assert "\n    log:" in rule, f"{path.name}: {name}"
+                assert ("\n    benchmark:" in rule) == ("\n    output:" in rule), f"{path.name}: {name}"
 
 
 def test_nothing_says_sparsity_where_density_is_meant() -> None:

@@ -40,6 +40,9 @@ def start(checkout: Checkout) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a background shell ignores it, and so would we
     )
 
 
@@ -102,6 +105,8 @@ def test_a_killed_snakemake_leaves_nothing_in_the_way(tmp_path: Path, uninterrup
     wait_for(lambda: saved(checkout), process)
     process.kill()
     process.wait()
+    assert process.stdout
+    process.stdout.close()  # its trainings hold the other end
     checkout.snakemake()
     assert checkout.contents() == uninterrupted
     assert len(happenings(checkout, "made")) == 8, "no seed was trained twice"
