@@ -14,18 +14,18 @@ from sparse_ortho.registry import load
 from sparse_ortho.stages.networks import build
 from sparse_ortho.stages.options import options_of
 from sparse_ortho.streams import Streams
-from sparse_ortho.training.resident import order, resident
+from sparse_ortho.training.resident import few, order
 
 
 def measure_task(task: Task, streams: Streams, images: Any, weights: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The quantities of a registered measurement, on the images of the first batch that training would see."""
-    device = prepare("cpu", 1)
+    device, arrays, facts = prepare("cpu", 1), images["arrays"], images["facts"]["facts"]
     model = build(task.spec)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
-    train = resident(images["arrays"], images["facts"]["facts"], device)["train"]
 
     def take(count: int) -> torch.Tensor:
-        return train.take(order(streams, 0, len(train), device)[:count])[0]
+        rows = arrays["train"]
+        return few(arrays, facts, rows[order(streams, 0, len(rows), device)[:count].numpy()])[0]
 
     name, options = options_of(task.spec["measure"])
     return load("measures", name)(model, take, **options)

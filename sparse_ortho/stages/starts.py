@@ -15,7 +15,7 @@ from sparse_ortho.registry import beside, table
 from sparse_ortho.stages.networks import build
 from sparse_ortho.stages.options import options_of
 from sparse_ortho.streams import Streams
-from sparse_ortho.training.resident import resident
+from sparse_ortho.training.resident import few
 
 PER_CLASS = 10  # images of each class that a score sees: GraSP's number, and about SNIP's batch for ten classes
 Images = tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays and facts of a data set
@@ -49,5 +49,4 @@ def few_images(images: Images, streams: Streams) -> list[tuple[torch.Tensor, tor
     """One batch of PER_CLASS training images of each class, fixed by the seed."""
     arrays, facts = images
     rows = balanced(arrays["labels"], arrays["train"], PER_CLASS, streams("score", "images"))
-    few = resident(dict(arrays) | {"train": rows}, facts, torch.device("cpu"))["train"]
-    return [few.take(torch.arange(len(rows)))]
+    return [few(arrays, facts, rows)]

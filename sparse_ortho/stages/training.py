@@ -17,6 +17,7 @@ from sparse_ortho.streams import Streams
 from sparse_ortho.training.checkpoint import Checkpointer
 from sparse_ortho.training.loop import train_seed
 from sparse_ortho.training.options import TrainOptions
+from sparse_ortho.training.resident import resident
 
 QUIET = 5.0  # seconds of silence after which a long training tells its epoch
 
@@ -27,6 +28,8 @@ def train_task(
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in task.spec["train"].items()}
     options = TrainOptions(**given)
     place = prepare(device, options.threads)
+    if "splits" not in images:  # once a process: every seed and cell of a bundle trains on the same tensors
+        images["splits"] = resident(images["arrays"], images["facts"]["facts"], place)
     model = build(task.spec)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in split(start, "weights")})
     masks = {name: torch.from_numpy(array) for name, array in split(start, "masks")} or None
@@ -38,17 +41,7 @@ def train_task(
             context.say(f"train {task.id} seed {seed}: {line}")
 
     checkpoint = Checkpointer(scratch, context.checkpoint_every)
-    outcome = train_seed(
-        model,
-        images["arrays"],
-        images["facts"]["facts"],
-        masks,
-        options,
-        streams,
-        place,
-        checkpoint=checkpoint,
-        report=report,
-    )
+    outcome = train_seed(model, images["splits"], masks, options, streams, place, checkpoint=checkpoint, report=report)
     trained = {f"weights/{name}": tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
     kept = {name: array for name, array in start.items() if name.startswith("masks/")}
     return Result({"record": outcome.record, "curves": outcome.curves}, trained | kept)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-import numpy as np
 import torch
 
 from sparse_ortho.streams import Streams
@@ -16,15 +14,14 @@ from sparse_ortho.training.options import TrainOptions
 from sparse_ortho.training.parts import Part, StaticMasks
 from sparse_ortho.training.progress import failure, finished_epoch, line
 from sparse_ortho.training.records import Outcome, curve_row, kept, selected
-from sparse_ortho.training.resident import order, resident
+from sparse_ortho.training.resident import Split, order
 from sparse_ortho.training.state import Run
 from sparse_ortho.training.step import optimizer, train_step
 
 
 def train_seed(
     model: torch.nn.Module,
-    data: Mapping[str, np.ndarray],
-    facts: Mapping[str, Any],
+    splits: Mapping[str, Split],
     masks: Mapping[str, torch.Tensor] | None,
     options: TrainOptions,
     streams: Streams,
@@ -34,11 +31,10 @@ def train_seed(
     checkpoint: Checkpointer | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Train `model` in place. A run that diverges ends early, with status and reason in its record."""
+    """Train `model` in place on the parts that `resident` made. A run that diverges ends early and says why."""
     if masks is not None and not any(part.owns_masks for part in parts):
         parts = (StaticMasks(masks), *parts)
     model.to(device).train()
-    splits = resident(data, facts, device)
     clock = Clock(options, len(splits["train"]))
     run = Run(model, optimizer(options, model), clock, splits, masks, parts, options, streams, device)
 

@@ -18,10 +18,13 @@ from sparse_ortho.training.checkpoint import Checkpointer
 from sparse_ortho.training.loop import train_seed
 from sparse_ortho.training.options import TrainOptions
 from sparse_ortho.training.parts import Part
+from sparse_ortho.training.resident import resident
 
 FACTS = {"shape": (1, 2, 3), "classes": 3, "mean": (0.4,), "std": (0.25,), "scale": 16.0}
 OPTIONS = TrainOptions(epochs=4, batch_size=5, lr=0.05, schedule="cosine")
 STEPS_PER_EPOCH = 5  # 23 images
+
+CPU = torch.device("cpu")
 
 
 class Stop(Exception):
@@ -100,7 +103,7 @@ def run(checkpoint=None, stop=None, options=OPTIONS, seed=3, masked=True, start=
     average = Average()
     parts = [average, stop or StopAt()]
     outcome = train_seed(
-        model, data(), FACTS, masks, options, Streams(seed), torch.device("cpu"), parts=parts, checkpoint=checkpoint
+        model, resident(data(), FACTS, CPU), masks, options, Streams(seed), CPU, parts=parts, checkpoint=checkpoint
     )
     weights = {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
     part = {key: np.asarray(value).tobytes() for key, value in average.state_dict().items()}

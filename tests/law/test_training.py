@@ -21,7 +21,7 @@ from sparse_ortho.training.evaluate import BATCH, evaluate
 from sparse_ortho.training.loop import train_seed
 from sparse_ortho.training.options import TrainOptions
 from sparse_ortho.training.parts import Part
-from sparse_ortho.training.resident import Split, resident
+from sparse_ortho.training.resident import Split, few, resident
 from sparse_ortho.training.runs import load_run, run_arrays
 
 CPU = torch.device("cpu")
@@ -52,7 +52,7 @@ def half_masks(model):
 def train(model=None, masks=None, data=None, seed=0, parts=(), **options: Any):
     model = model or network()
     chosen = TrainOptions(**{"epochs": 3, "batch_size": 5, **options})
-    return train_seed(model, data or toy(), FACTS, masks, chosen, Streams(seed), CPU, parts=parts), model
+    return train_seed(model, resident(data or toy(), FACTS, CPU), masks, chosen, Streams(seed), CPU, parts=parts), model
 
 
 # --- learning rate
@@ -147,7 +147,7 @@ def test_training_is_sgd_with_momentum_as_written_in_float64(nesterov, sparse):
     masks = half_masks(model) if sparse else None
     options = TrainOptions(epochs=4, batch_size=5, lr=0.2, nesterov=nesterov, weight_decay=0.01, schedule="constant")
     expected, losses = by_hand(model, data, masks, options, seed=6)
-    outcome = train_seed(model, data, FACTS, masks, options, Streams(6), CPU)
+    outcome = train_seed(model, resident(data, FACTS, CPU), masks, options, Streams(6), CPU)
     for name, parameter in model.named_parameters():
         np.testing.assert_allclose(parameter.detach().numpy(), expected[name], rtol=2e-4, atol=2e-5)
     np.testing.assert_allclose([row["train_loss"] for row in outcome.curves[1:]], losses, rtol=1e-5)
@@ -350,7 +350,8 @@ def test_a_seed_decides_the_run():
 
 def test_one_line_an_epoch_is_reported():
     lines = []
-    train_seed(network(), toy(), FACTS, None, TrainOptions(epochs=2), Streams(0), CPU, report=lines.append)
+    splits = resident(toy(), FACTS, CPU)
+    train_seed(network(), splits, None, TrainOptions(epochs=2), Streams(0), CPU, report=lines.append)
     assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
 
 
@@ -383,3 +384,13 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, facts, message):
     write_tensors(tmp_path / "w.safetensors", run_arrays(network(), None), facts)
     with pytest.raises(UserError, match=message):
         load_run(tmp_path / "w.safetensors")
+
+
+# --- a few images
+
+
+def test_a_few_images_are_those_rows_of_the_whole():
+    data, rows = toy(), np.array([5, 3, 11])
+    x, y = few(data, FACTS, data["train"][rows])
+    whole = resident(data, FACTS, CPU)["train"]
+    assert torch.equal(x, whole.x[torch.from_numpy(rows)]) and torch.equal(y, whole.y[torch.from_numpy(rows)])
