@@ -121,6 +121,6 @@ def _keep(store: Store, stage: str, key: str, files: dict[str, bytes]) -> bool |
 def orphans(results: Path, planned: Iterable[str]) -> list[Path]:
     """Artifacts under results/ that no planned job makes."""
     keep = {os.path.normpath(path) for path in planned}
-    kinds = ("data", "masks", "inits", "records", "curves", "tables", "figures")
+    kinds = ("data", "masks", "inits", "records", "curves", "measures", "tables", "figures")
     found = [path for kind in kinds for path in sorted((results / kind).rglob("*")) if path.is_file()]
     return [path for path in found if os.path.normpath(path) not in keep]
