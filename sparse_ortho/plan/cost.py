@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sparse_ortho.plan.identity import TRAIN, Node
+from sparse_ortho.plan.fields import TRAIN
+from sparse_ortho.plan.identity import Node
 from sparse_ortho.plan.options import defaults, literal_of
 from sparse_ortho.plan.shapes import facts_of
 from sparse_ortho.registry import resolve

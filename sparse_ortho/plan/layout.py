@@ -13,7 +13,8 @@ from sparse_ortho.plan import bundles, cost, paths, studies
 from sparse_ortho.plan.bundles import Bundle
 from sparse_ortho.plan.config import Config, parse
 from sparse_ortho.plan.digest import ROOT
-from sparse_ortho.plan.identity import TRAIN, Node
+from sparse_ortho.plan.fields import TRAIN
+from sparse_ortho.plan.identity import Node
 from sparse_ortho.plan.options import defaults
 from sparse_ortho.plan.studies import ScaledStudy
 

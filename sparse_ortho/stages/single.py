@@ -10,8 +10,9 @@ from sparse_ortho.artifacts import read_facts, read_tables
 from sparse_ortho.errors import UserError
 from sparse_ortho.plan import paths
 from sparse_ortho.plan.digest import stage_code
+from sparse_ortho.plan.fields import BUILD, INITIALIZE, TRAIN
 from sparse_ortho.plan.grid import KEYS, overlay
-from sparse_ortho.plan.identity import BUILD, INITIALIZE, TRAIN, Cell, resolve_cell
+from sparse_ortho.plan.identity import Cell, resolve_cell
 from sparse_ortho.plan.job import Job, Task
 from sparse_ortho.plan.options import defaults
 from sparse_ortho.plan.workflow import Plan

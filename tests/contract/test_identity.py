@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from sparse_ortho.plan import options
-from sparse_ortho.plan.identity import BUILD, INITIALIZE, TRAIN, resolve_cell
+from sparse_ortho.plan.fields import BUILD, INITIALIZE, TRAIN
+from sparse_ortho.plan.identity import resolve_cell
 from sparse_ortho.registry import TABLES, resolve
 
 FROZEN = Path(__file__).with_name("frozen_defaults.json")

@@ -1,0 +1,71 @@
+"""What a mask may be called: a density scheme, a score, both, or a word of the papers that also names the init."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sparse_ortho.errors import UserError
+from sparse_ortho.plan.fields import layer_density, method
+from sparse_ortho.plan.grid import named
+from sparse_ortho.registry import table
+
+INIT_SUFFIXES = {"AI": "isometry", "EI": "eoi"}  # of the released program of EOI
+MASK_ALIASES = {"GraSP": "grasp", "global_magnitude": "magnitude"}
+
+
+def expand_aliases(raw: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The papers' one-word spellings, such as snip_direct_EI or erk_AI: a mask, and after it an initialisation."""
+    word = raw.get("mask")
+    if not isinstance(word, str) or word in table("densities") or word in table("scores"):
+        return raw
+    stem, _, suffix = word.rpartition("_")
+    init = INIT_SUFFIXES.get(suffix) if stem else None
+    if init and raw.get("init") not in (None, init):
+        raise UserError(f"{where}.mask", f"{word} says init={init}, and init says otherwise", found=raw["init"])
+    base = stem if init else word
+    mask = MASK_ALIASES.get(base, base.removesuffix("_direct"))
+    return {**raw, "mask": mask} | ({"init": init} if init else {})
+
+
+def expand_mask(value: Any, where: str) -> dict[str, Any] | None:
+    """A mask as score and layers, None for dense; a density scheme alone has random positions, a score is global."""
+    if value is None or value == "dense":
+        return None
+    if isinstance(value, str):
+        if value in table("densities"):
+            value = {"score": "random", "layers": value}
+        elif value in table("scores"):
+            value = {"score": value, "layers": "global"}
+        else:
+            known = sorted({"dense", *table("densities"), *table("scores")})
+            raise UserError(where, "unknown mask", found=value, allowed=known)
+    if not isinstance(value, dict):
+        raise UserError(where, "must be a name, or a mapping with score and layers", found=value)
+    for key in value:
+        if key not in ("score", "layers"):
+            raise UserError(f"{where}.{key}", "unknown key", found=key, allowed=("score", "layers"))
+    layers = value.get("layers", "erk")
+    if isinstance(layers, dict) and "name" not in layers:  # a density for each layer
+        given = {str(name): layer_density(d, f"{where}.layers.{name}") for name, d in layers.items()}
+        expanded: Any = {"name": "given", "densities": given}
+    else:
+        kind = layers_kind(named(layers, f"{where}.layers"))
+        expanded = {"name": "global"} if layers == "global" else method(kind, layers, f"{where}.layers")
+    return {"score": method("scores", value.get("score", "random"), f"{where}.score"), "layers": expanded}
+
+
+def layers_kind(layers: Mapping[str, Any]) -> str:
+    """A density scheme; or a score, whose own global selection gives the counts of the layers ("ratio only")."""
+    name = layers.get("name")
+    return "scores" if name in table("scores") and name not in table("densities") else "densities"
+
+
+def mask_word(mask: Mapping[str, Any] | None) -> str:
+    """The shortest name that means this mask: what a reader would type."""
+    if mask is None:
+        return "dense"
+    score, layers = mask["score"]["name"], mask["layers"]["name"]
+    if score == "random" and layers not in ("global", "given"):
+        return layers if layers_kind(mask["layers"]) == "densities" else f"{layers}_ratio"
+    return score if layers == "global" else f"{score}_{layers}"
