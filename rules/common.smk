@@ -27,7 +27,7 @@ wildcard_constraints:
 
 
 onstart:
-    surroundings.take_lock()
+    surroundings.take_lock({job.rule.name for job in workflow.dag.needrun_jobs()})
 
 
 onsuccess:

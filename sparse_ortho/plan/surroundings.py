@@ -12,6 +12,7 @@ from sparse_ortho.plan import paths
 from sparse_ortho.plan.workflow import Plan
 
 LOCK = f"{paths.RESULTS}/.lock"
+QUESTIONS = {"plan", "why", "partial"}
 _held: list[IO[str]] = []  # open as long as the process lives
 
 
@@ -27,8 +28,13 @@ def set_environment(plan: Plan) -> None:
     there["SPARSE_ORTHO_CHECKPOINT"] = str(plan.config.checkpoint)
 
 
-def take_lock() -> None:
-    """The lock of this folder's run: held by this process and gone with it, so after a crash the same command works."""
+def take_lock(rules: set[str]) -> None:
+    """The lock of this folder's run: held by this process and gone with it, so after a crash the same command works.
+
+    Questions make no artifact, so they are answered beside a live run.
+    """
+    if rules <= QUESTIONS:
+        return
     os.makedirs(paths.RESULTS, exist_ok=True)
     file = open(LOCK, "a")  # noqa: SIM115 (a lock lives as long as its file is open)
     try:
@@ -39,7 +45,9 @@ def take_lock() -> None:
 
 
 def tell_results() -> None:
-    """Where the report, the tables and the figures are."""
+    """Where the report, the tables and the figures are, after a run that may have made some."""
+    if not _held:
+        return
     for name in ("report.html", "tables", "figures"):
         place = Path(paths.RESULTS, name)
         if place.exists():

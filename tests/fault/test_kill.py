@@ -129,10 +129,12 @@ def test_a_second_run_beside_a_live_one_is_refused_in_one_sentence(tmp_path: Pat
     process = start(checkout)
     wait_for(lambda: happenings(checkout, "started"), process)
     second = checkout.snakemake("results/report.html", ok=False)
+    asked = checkout.snakemake("partial")
     process.communicate(timeout=300)
     assert process.returncode == 0, "the first run is not disturbed"
     assert second.returncode != 0
     assert "Traceback" not in second.stderr
+    assert "tiny/accuracy: " in asked.stderr, "a question is answered beside a live run"
     assert [line for line in second.stderr.splitlines() if line.startswith("error:")] == [
         "error: another snakemake is at work in this folder; wait for it, or use another --directory"
     ]
