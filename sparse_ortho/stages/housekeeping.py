@@ -27,7 +27,7 @@ def forget(store: Store, plan: Plan, cell: str, say: Say) -> None:
         for path in (paths.bundle(stage, name), paths.curves(name))
     ]
     holding += [str(path) for kind in ("cells", "weights") for path in Path(paths.RESULTS, kind).glob(f"{cell}*")]
-    gone = [path for path in holding if Path(path).exists()]
+    gone = [path for path in dict.fromkeys(holding) if Path(path).exists()]  # bundles of two stages may share a name
     for path in gone:
         Path(path).unlink()
     say(f"forgot {count} entries of {cell} and deleted {len(gone)} artifacts that held it; snakemake makes them again")

@@ -168,6 +168,24 @@ def test_forgetting_a_cell_trains_exactly_that_cell(built: Checkout) -> None:
     assert built.contents() == before
 
 
+def test_forgetting_by_how_a_name_begins_makes_all_its_stages_again(built: Checkout) -> None:
+    """With one bundle a stage, masks, inits and records share its name."""
+    built.edit("config.yaml", "bundle: 2", "bundle: 16")
+    built.snakemake()
+    built.events()
+    before = built.contents("tables", "figures")
+    python = Path(built.command()[0]).parent / "python"
+    words = [python, "-m", "workflow_scripts.store", "forget", "digits-mlp-erk"]
+    subprocess.run(words, cwd=built.folder, check=True, env=built.env())
+    built.snakemake()
+    made = [e for e in built.events() if e["event"] == "made"]
+    assert {stage: sum(e["stage"] == stage for e in made) for stage in ("mask", "init", "train")} == {
+        "mask": 2, "init": 4, "train": 4,
+    }  # fmt: skip
+    assert all(e["cell"].startswith("digits-mlp-erk") for e in made)
+    assert built.contents("tables", "figures") == before
+
+
 def test_a_large_artifact_rebuilt_with_equal_bytes_triggers_nothing(checkout: Checkout) -> None:
     checkout.edit("studies/tiny/study.yaml", "width: 16", "width: 500")
     checkout.edit("studies/tiny/study.yaml", "epochs: 2", "epochs: 1")
