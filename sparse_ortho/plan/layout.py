@@ -137,17 +137,16 @@ class Layout:
         return 10 + int(2 * self.seconds(self.bundle(stage, name)) / 60)
 
     def seconds(self, bundle: Bundle) -> float:
-        planned = self.study(self._study_of(bundle.name)).seeds if bundle.stage != "data" else self._seeds_of_data
-        return sum(self._seed_seconds(n) * len(bundle.seeds_of(planned.get(n.id, ()))) for n in bundle.nodes)
+        """The nominal cost of a bundle; a data set has no seeds and costs nothing."""
+        if bundle.stage == "data":
+            return 0.0
+        planned = self.study(self._study_of(bundle.name)).seeds
+        return sum(self._seed_seconds(node) * len(bundle.seeds_of(planned[node.id])) for node in bundle.nodes)
 
     def gpus(self, stage: str) -> int:
         return int(stage == "train" and self.device == "cuda")
 
     # inside ------------------------------------------------------------------------------------------------------
-
-    @property
-    def _seeds_of_data(self) -> dict[str, frozenset[int]]:
-        return {}
 
     def _seed_seconds(self, node: Node) -> float:
         return cost.seed_seconds(node, self.device)

@@ -20,14 +20,6 @@ def curves(name: str) -> str:
     return f"{RESULTS}/curves/{name}.parquet"
 
 
-def cell(identity: str) -> str:
-    return f"{RESULTS}/cells/{identity}.parquet"
-
-
-def weights(identity: str, seed: int) -> str:
-    return f"{RESULTS}/weights/{identity}-s{seed}.safetensors"
-
-
 def exhibit(kind: str, study: str, scale: str, name: str) -> list[str]:
     family = "table" if kind == "table" else "figure"
     return [f"{RESULTS}/{family}s/{study}/{scale}/{name}.{suffix}" for suffix in SUFFIXES[family]]

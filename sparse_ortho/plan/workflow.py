@@ -46,7 +46,7 @@ class Plan(Layout):
     def _job(self, stage: str, name: str) -> str:
         """The job of a bundle: the one parameter of its rule."""
         bundle = self.bundle(stage, name)
-        seeds = self._seeds_of_data if stage == "data" else self.study(self._study_of(name)).seeds
+        seeds = {} if stage == "data" else self.study(self._study_of(name)).seeds
         tasks = [
             job.Task(
                 id=node.id,

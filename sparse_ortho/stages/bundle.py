@@ -147,6 +147,15 @@ class Bundles:
         return found
 
 
+def from_start(starts: Bundles, data_digest: str) -> Inputs:
+    """The inputs of a stage that reads the data set and a cell's initialised weights."""
+
+    def inputs(task: Task, seed: int) -> dict[str, str]:
+        return {"data": data_digest, "init": starts.entry(task.spec["inputs"]["init"], seed)["digest"]}
+
+    return inputs
+
+
 def split(tensors: Mapping[str, np.ndarray], family: str) -> Iterator[tuple[str, np.ndarray]]:
     """The tensors of one family, `weights/` or `masks/`, without that prefix."""
     for name, array in tensors.items():

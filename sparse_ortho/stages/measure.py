@@ -7,7 +7,7 @@ from typing import Any
 
 from sparse_ortho.artifacts import read_facts, read_tensors, write_table
 from sparse_ortho.plan.job import Job, Task
-from sparse_ortho.stages.bundle import Bundles, Context, identity_facts, run, split, streams_of
+from sparse_ortho.stages.bundle import Bundles, Context, from_start, identity_facts, run, split, streams_of
 from sparse_ortho.store import Result
 
 COLUMNS = {
@@ -21,10 +21,7 @@ COLUMNS = {
 
 
 def main(job: Job, context: Context, data: str, inits: list[str], output: str) -> None:
-    starts, digest, images = Bundles(inits), read_facts(data)["digest"], {}
-
-    def inputs(task: Task, seed: int) -> dict[str, str]:
-        return {"data": digest, "init": starts.entry(task.spec["inputs"]["init"], seed)["digest"]}
+    starts, images = Bundles(inits), {}
 
     def make(task: Task, seed: int, _: Path) -> Result:
         from sparse_ortho.stages.measuring import measure_task
@@ -39,7 +36,7 @@ def main(job: Job, context: Context, data: str, inits: list[str], output: str) -
         found = measure_task(task, streams_of(task, seed), images, weights)
         return Result(about | {"measures": [about | {"quantity": n, "value": value} for n, value in found.items()]})
 
-    made = run(job, context, inputs, make, news)
+    made = run(job, context, from_start(starts, read_facts(data)["digest"]), make, news)
     facts = {"stage": "measure", "env": dict(job.env), "cells": {task.id: identity_facts(task) for task in job.cells}}
     rows = [line | {"cell": m.task.id, "seed": m.seed} for m in made for line in m.result.row["measures"]]
     write_table(output, rows, COLUMNS, facts)

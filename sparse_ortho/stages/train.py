@@ -7,7 +7,7 @@ from typing import Any
 
 from sparse_ortho.artifacts import read_facts, read_tensors, write_table
 from sparse_ortho.plan.job import Job, Task
-from sparse_ortho.stages.bundle import Bundles, Context, Made, identity_facts, run, streams_of
+from sparse_ortho.stages.bundle import Bundles, Context, Made, from_start, identity_facts, run, streams_of
 from sparse_ortho.store import Result
 from sparse_ortho.training.columns import CURVE_COLUMNS, RECORD_COLUMNS
 
@@ -22,10 +22,7 @@ def main(job: Job, context: Context, data: str, inits: list[str], records: str, 
 
 def seeds(job: Job, context: Context, data: str, inits: list[str]) -> list[Made]:
     """Every seed of the job, trained or served."""
-    starts, digest, images = Bundles(inits), read_facts(data)["digest"], {}
-
-    def inputs(task: Task, seed: int) -> dict[str, str]:
-        return {"data": digest, "init": starts.entry(task.spec["inputs"]["init"], seed)["digest"]}
+    starts, images = Bundles(inits), {}
 
     def make(task: Task, seed: int, scratch: Path) -> Result:
         from sparse_ortho.stages.training import train_task
@@ -38,7 +35,7 @@ def seeds(job: Job, context: Context, data: str, inits: list[str]) -> list[Made]
         tensors = starts.tensors(task.spec["inputs"]["init"], seed)
         return train_task(task, streams_of(task, seed), images, tensors, job.env["device"], context, scratch, seed)
 
-    return run(job, context, inputs, make, news)
+    return run(job, context, from_start(starts, read_facts(data)["digest"]), make, news)
 
 
 def news(row: dict[str, Any]) -> str:

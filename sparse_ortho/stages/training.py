@@ -18,6 +18,7 @@ from sparse_ortho.training.checkpoint import Checkpointer
 from sparse_ortho.training.loop import train_seed
 from sparse_ortho.training.options import TrainOptions
 from sparse_ortho.training.resident import resident
+from sparse_ortho.training.runs import run_arrays
 
 QUIET = 5.0  # seconds of silence after which a long training tells its epoch
 
@@ -42,6 +43,4 @@ def train_task(
 
     checkpoint = Checkpointer(scratch, context.checkpoint_every)
     outcome = train_seed(model, images["splits"], masks, options, streams, place, checkpoint=checkpoint, report=report)
-    trained = {f"weights/{name}": tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
-    kept = {name: array for name, array in start.items() if name.startswith("masks/")}
-    return Result({"record": outcome.record, "curves": outcome.curves}, trained | kept)
+    return Result({"record": outcome.record, "curves": outcome.curves}, run_arrays(model, masks))
