@@ -10,11 +10,12 @@ from sparse_ortho.streams import Streams
 from sparse_ortho.training.checkpoint import Checkpointer
 from sparse_ortho.training.clock import Clock
 from sparse_ortho.training.evaluate import evaluate
+from sparse_ortho.training.feed import feed
 from sparse_ortho.training.options import TrainOptions
 from sparse_ortho.training.parts import Part, StaticMasks
 from sparse_ortho.training.progress import failure, finished_epoch, line
 from sparse_ortho.training.records import Outcome, curve_row, kept, selected
-from sparse_ortho.training.resident import Split, order
+from sparse_ortho.training.resident import Split
 from sparse_ortho.training.state import Run
 from sparse_ortho.training.step import optimizer, train_step
 
@@ -59,10 +60,8 @@ def train_seed(
 
 def train_epoch(run: Run, checkpoint: Checkpointer | None) -> None:
     """From wherever this epoch stands to its end."""
-    train, clock = run.splits["train"], run.clock
-    batches = order(run.streams, clock.epoch, len(train), run.device).split(run.options.batch_size)
-    for rows in batches[clock.step :]:
-        train_step(run, *train.take(rows))
+    for x, y in feed(run):
+        train_step(run, x, y)
         if checkpoint and checkpoint.due():
             checkpoint.save(run)
     for part in run.parts:
