@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ from sparse_ortho.streams import Streams
 from sparse_ortho.training.checkpoint import Checkpointer
 from sparse_ortho.training.loop import train_seed
 from sparse_ortho.training.options import TrainOptions
+from sparse_ortho.training.progress import News
 from sparse_ortho.training.resident import resident
 from sparse_ortho.training.runs import run_arrays
-
-QUIET = 5.0  # seconds of silence after which a long training tells its epoch
+from sparse_ortho.training.stopping import Stopping
 
 
 def train_task(
@@ -34,13 +33,9 @@ def train_task(
     model = build(task.spec)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in split(start, "weights")})
     masks = {name: torch.from_numpy(array) for name, array in split(start, "masks")} or None
-    spoken = [time.monotonic()]
-
-    def report(line: str) -> None:
-        if time.monotonic() - spoken[0] > QUIET:
-            spoken[0] = time.monotonic()
-            context.say(f"train {task.id} seed {seed}: {line}")
-
-    checkpoint = Checkpointer(scratch, context.checkpoint_every)
-    outcome = train_seed(model, images["splits"], masks, options, streams, place, checkpoint=checkpoint, report=report)
+    news = News(lambda line: context.say(f"train {task.id} seed {seed}: {line}"))
+    with Stopping() as stopping:
+        checkpoint = Checkpointer(scratch, context.checkpoint_every, stopping)
+        splits = images["splits"]
+        outcome = train_seed(model, splits, masks, options, streams, place, checkpoint=checkpoint, news=news)
     return Result({"record": outcome.record, "curves": outcome.curves}, run_arrays(model, masks))

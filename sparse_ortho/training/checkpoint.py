@@ -17,6 +17,7 @@ import torch
 from sparse_ortho.artifacts import canonical, digest_arrays, digest_text, read_tensors, write_tensors
 from sparse_ortho.errors import UserError
 from sparse_ortho.training.state import Run
+from sparse_ortho.training.stopping import Stopping
 from sparse_ortho.training.tree import flatten, numpy, unflatten
 
 FORMAT = 1
@@ -25,7 +26,8 @@ FORMAT = 1
 class Checkpointer:
     """Saves at most every `every_seconds`; 0 saves after every step. The owner calls `clear` after success."""
 
-    def __init__(self, folder: Path | str, every_seconds: float):
+    def __init__(self, folder: Path | str, every_seconds: float, stopping: Stopping | None = None):
+        self.stopping = stopping or Stopping()
         self.folder = Path(folder)
         self.path = self.folder / "checkpoint.safetensors"
         self.every_seconds = every_seconds
@@ -35,6 +37,14 @@ class Checkpointer:
 
     def due(self) -> bool:
         return time.monotonic() - self.last >= self.every_seconds
+
+    def after_step(self, run: Run) -> None:
+        """Save if it is time to; save and leave if somebody asked the process to stop."""
+        if self.stopping.asked is not None:
+            self.save(run)
+            self.stopping.leave()
+        elif self.due():
+            self.save(run)
 
     def save(self, run: Run) -> None:
         tensors, plain = flatten(state(run))
@@ -80,6 +90,7 @@ def state(run: Run) -> dict[str, Any]:
     return {
         "weights": run.model.state_dict(),
         "optimizer": {str(i): slot for i, slot in run.optimizer.state_dict()["state"].items()},
+        "precision": run.precision.state_dict(),
         "parts": {str(i): part.state_dict() for i, part in enumerate(run.parts)},
         "rng": rng_state(run.device),
         "losses": torch.stack(run.losses) if run.losses else None,
@@ -97,6 +108,7 @@ def restore(run: Run, saved: dict[str, Any]) -> None:
     run.optimizer.load_state_dict({**run.optimizer.state_dict(), "state": slots})
     for group in run.optimizer.param_groups:
         group["lr"] = saved["lr"]
+    run.precision.load_state_dict(saved["precision"])
     for i, part in enumerate(run.parts):
         part.load_state_dict(saved["parts"][str(i)])
     run.clock.epoch, run.clock.step = saved["epoch"], saved["step"]

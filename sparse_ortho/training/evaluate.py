@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch.nn import functional as F
 
+from sparse_ortho.training.losses import cross_entropy, logits_of
 from sparse_ortho.training.resident import Split
 
 BATCH = 1000
@@ -30,8 +30,9 @@ def evaluate(model: torch.nn.Module, splits: Mapping[str, Split]) -> dict[str, S
     return result
 
 
-def batch_score(logits: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    loss = F.cross_entropy(logits, y, reduction="sum")
+def batch_score(outputs: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    logits = logits_of(outputs)
+    loss = cross_entropy(logits, y, reduction="sum")
     return loss, (logits.argmax(1) == y).sum().to(loss.dtype)
 
 

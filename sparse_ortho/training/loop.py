@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from sparse_ortho.streams import Streams
+from sparse_ortho.training.averaging import WeightAverage
 from sparse_ortho.training.checkpoint import Checkpointer
 from sparse_ortho.training.clock import Clock
 from sparse_ortho.training.evaluate import evaluate
 from sparse_ortho.training.feed import feed
+from sparse_ortho.training.optimizers import optimizer
 from sparse_ortho.training.options import TrainOptions
 from sparse_ortho.training.parts import Part, StaticMasks
-from sparse_ortho.training.progress import failure, finished_epoch, line
+from sparse_ortho.training.precision import Precision
+from sparse_ortho.training.progress import News, failure, finished_epoch
 from sparse_ortho.training.records import Outcome, curve_row, kept, selected
 from sparse_ortho.training.resident import Split
+from sparse_ortho.training.speed import faster
 from sparse_ortho.training.state import Run
-from sparse_ortho.training.step import optimizer, train_step
+from sparse_ortho.training.step import train_step
 
 
 def train_seed(
@@ -30,14 +34,18 @@ def train_seed(
     *,
     parts: Sequence[Part] = (),
     checkpoint: Checkpointer | None = None,
-    report: Callable[[str], None] | None = None,
+    news: News | None = None,
 ) -> Outcome:
     """Train `model` in place on the parts that `resident` made. A run that diverges ends early and says why."""
     if masks is not None and not any(part.owns_masks for part in parts):
         parts = (StaticMasks(masks), *parts)
+    if options.ema:
+        parts = (*parts, WeightAverage(options.ema))
     model.to(device).train()
     clock = Clock(options, len(splits["train"]))
-    run = Run(model, optimizer(options, model), clock, splits, masks, parts, options, streams, device)
+    numbers = Precision(options.precision, device)
+    forward = faster(model, options)
+    run = Run(model, optimizer(options, model), clock, splits, masks, parts, options, streams, device, numbers, forward)
 
     torch.manual_seed(int(streams("dropout").integers(2**63)))
     for part in parts:
@@ -45,24 +53,30 @@ def train_seed(
     if not (checkpoint and checkpoint.load(run)):
         run.curves.append(curve_row(0, 0, clock.lr, evaluate(model, splits)))
 
+    if news:
+        news.begin(run)
     while clock.epoch < options.epochs and not failure(run):
-        train_epoch(run, checkpoint)
+        train_epoch(run, checkpoint, news)
         run.curves.append(finished_epoch(run))
-        if report:
-            report(line(run))
-        if checkpoint and checkpoint.due():
-            checkpoint.save(run)
+        if news:
+            news.after_epoch(run)
+        if checkpoint:
+            checkpoint.after_step(run)
 
+    for part in parts:
+        part.end(run)
     reason = failure(run)
     status = {"status": "diverged" if reason else "ok", "reason": reason}
     return Outcome(status | selected(run.curves) | kept(model, run.masks), run.curves)
 
 
-def train_epoch(run: Run, checkpoint: Checkpointer | None) -> None:
+def train_epoch(run: Run, checkpoint: Checkpointer | None, news: News | None) -> None:
     """From wherever this epoch stands to its end."""
     for x, y in feed(run):
         train_step(run, x, y)
-        if checkpoint and checkpoint.due():
-            checkpoint.save(run)
+        if news:
+            news.after_step(run)
+        if checkpoint:
+            checkpoint.after_step(run)
     for part in run.parts:
         part.end_epoch(run)

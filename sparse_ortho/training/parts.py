@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,18 @@ class Part:
     def before_step(self, run: Run) -> None:
         """Between the gradient and the optimizer's step."""
 
-    def after_step(self, run: Run) -> None: ...
+    def after_step(self, run: Run) -> None:
+        """After a step that was taken; a step that float16 had to skip is none."""
 
     def end_epoch(self, run: Run) -> None:
         """After the last step of an epoch, before the evaluation."""
+
+    def evaluating(self, run: Run) -> contextlib.AbstractContextManager[None]:
+        """Around an evaluation at the end of an epoch."""
+        return contextlib.nullcontext()
+
+    def end(self, run: Run) -> None:
+        """After the last epoch: the model as it is now is the result."""
 
     def state_dict(self) -> dict[str, Any]:
         return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from sparse_ortho.streams import Streams
 from sparse_ortho.training.clock import Clock
 from sparse_ortho.training.options import TrainOptions
 from sparse_ortho.training.parts import Part
+from sparse_ortho.training.precision import Precision
 from sparse_ortho.training.resident import Split
 
 
@@ -26,6 +27,8 @@ class Run:
     options: TrainOptions
     streams: Streams
     device: torch.device
+    precision: Precision
+    forward: Callable[[torch.Tensor], torch.Tensor]  # the model, or a faster form of it, for training steps
     # One scalar a step of this epoch, left on the device until the epoch ends: its only synchronisation.
     losses: list[torch.Tensor] = field(default_factory=list)
     correct: list[torch.Tensor] = field(default_factory=list)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from sparse_ortho.training.loop import train_seed
 from sparse_ortho.training.options import TrainOptions
 from sparse_ortho.training.parts import Part
 from sparse_ortho.training.resident import resident
+from sparse_ortho.training.stopping import Stopping
 
 FACTS = {"shape": (1, 2, 3), "classes": 3, "mean": (0.4,), "std": (0.25,), "scale": 16.0}
 OPTIONS = TrainOptions(epochs=4, batch_size=5, lr=0.05, schedule="cosine")
@@ -32,15 +35,17 @@ class Stop(Exception):
 
 
 class StopAt(Part):
-    """Raises once at a chosen moment: (hook, its how-manieth call in this process)."""
+    """Raises once at a chosen moment: (hook, its how-manieth call in this process); or sends itself a signal then."""
 
-    def __init__(self, hook=None, call=0):
-        self.hook, self.left = hook, call
+    def __init__(self, hook=None, call=0, number=None):
+        self.hook, self.left, self.number = hook, call, number
 
     def reached(self, hook):
         if hook == self.hook:
             self.left -= 1
-            if self.left < 0:
+            if self.left == -1 and self.number:
+                os.kill(os.getpid(), self.number)
+            elif self.left < 0 and not self.number:
                 raise Stop
 
     def before_step(self, run):
@@ -184,6 +189,55 @@ def interrupted(folder):
     with pytest.raises(Stop):
         run(Checkpointer(folder, 0), StopAt("after_step", 12))
     return folder / "checkpoint.safetensors"
+
+
+KINDS = {
+    "adamw": TrainOptions(epochs=4, batch_size=5, lr=0.01, optimizer="adamw", schedule="cosine", warmup="3it"),
+    "adam-averaged": TrainOptions(epochs=4, batch_size=5, lr=0.01, optimizer="adam", ema=0.8, clip_norm=0.5),
+    "fp16": TrainOptions(epochs=4, batch_size=5, lr=0.05, precision="fp16", schedule="periodic", period="7it"),
+    "augmented": TrainOptions(epochs=4, batch_size=5, lr=0.05, crop=1, flip=True, decay="weights"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_run_resumes_to_its_own_bytes(tmp_path, kind):
+    """Interrupted at random moments, again and again, until it is through."""
+    options, rng, interrupted = KINDS[kind], np.random.default_rng(11), 0
+    whole = run(options=options)
+    while True:
+        hook = ("before_step", "after_step")[rng.integers(2)]
+        try:
+            result = run(Checkpointer(tmp_path, 0), StopAt(hook, int(rng.integers(2, 8))), options=options)
+            break
+        except Stop:
+            interrupted += 1
+    assert result == whole and interrupted >= 2
+    assert whole != run()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, None)])
+def test_asked_to_stop_a_training_finishes_its_step_saves_and_leaves(tmp_path, whole, number, status):
+    with pytest.raises(SystemExit if status else KeyboardInterrupt) as left, Stopping() as stopping:
+        run(Checkpointer(tmp_path, 3600, stopping), StopAt("before_step", 7, number))
+    assert status is None or left.value.code == status
+    again = Checkpointer(tmp_path, 3600)
+    assert run(again) == whole and again.resumed_at == 8
+
+
+def test_a_second_signal_is_not_waited_with():
+    with pytest.raises(KeyboardInterrupt), Stopping():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+        raise AssertionError("went on after the second signal")
+
+
+def test_a_signal_that_comes_after_the_training_still_ends_the_process():
+    with pytest.raises(SystemExit) as left, Stopping():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+    assert left.value.code == 143
 
 
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.999])

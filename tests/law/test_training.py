@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from typing import Any
@@ -15,7 +16,7 @@ from sparse_ortho.errors import UserError
 from sparse_ortho.masks import Masks
 from sparse_ortho.models.mlp import mlp
 from sparse_ortho.streams import Streams, stream
-from sparse_ortho.training import columns, records
+from sparse_ortho.training import columns, progress, records
 from sparse_ortho.training.clock import Clock
 from sparse_ortho.training.evaluate import BATCH, evaluate
 from sparse_ortho.training.loop import train_seed
@@ -348,11 +349,27 @@ def test_a_seed_decides_the_run():
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_one_line_an_epoch_is_reported():
-    lines = []
-    splits = resident(toy(), FACTS, CPU)
-    train_seed(network(), splits, None, TrainOptions(epochs=2), Streams(0), CPU, report=lines.append)
-    assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+def test_news_tell_where_how_fast_and_how_long(monkeypatch):
+    """A clock that moves one second a look: a line at every look, or at every third with two seconds of quiet."""
+    ticks = itertools.count()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(ticks)))
+    lines, splits, options = [], resident(toy(), FACTS, CPU), TrainOptions(epochs=2, batch_size=12)
+    train_seed(network(), splits, None, options, Streams(0), CPU, news=progress.News(lines.append, quiet=0))
+    # two steps and one end an epoch: begin looks at 1 s, the k-th line at k + 1 s, so a line a second
+    assert [line.partition(":")[0].partition(", ")[0] for line in lines] == ["epoch 1/2"] * 3 + ["epoch 2/2"] * 3
+    assert lines[0] == "epoch 1/2, step 1, 12 images/s, 3 s left"
+    assert lines[3] == "epoch 2/2, step 1, 9 images/s, 1 s left"  # 3 steps of 12 images in 4 s
+    assert lines[2].startswith("epoch 1/2: train loss ") and "test accuracy" in lines[2]
+    lines.clear()
+    train_seed(network(), splits, None, options, Streams(0), CPU, news=progress.News(lines.append, quiet=3))
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (119, "119 s"), (120, "2.0 min"), (7199, "120.0 min"), (86400, "24.0 h")]
+)
+def test_a_span_is_told_in_two_figures_of_its_largest_unit(seconds, text):
+    assert progress.span(seconds) == text
 
 
 # --- the file of a run
