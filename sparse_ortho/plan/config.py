@@ -43,6 +43,8 @@ class Grid(Strict):
 
     cells: Annotated[list[dict[str, Any]], Field(min_length=1)]
     exclude: list[dict[str, Any]] = []
+    tune: Annotated[dict[str, list[Any]], Field(description="options whose values are tried, such as train.lr")] = {}
+    by: Annotated[str | None, Field(description="what chooses: validation_accuracy_last if nothing is said")] = None
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
     footnotes: list[str] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sparse_ortho.errors import UserError
@@ -73,11 +73,16 @@ def named(value: Any, where: str) -> dict[str, Any]:
     raise UserError(where, "must be a name, or a mapping of options with `name`", found=value)
 
 
-def axes_of(cell: Mapping[str, Any], exhibit: Exhibit, where: str) -> dict[str, Any]:
-    """The coordinates of a cell in its exhibit, in the words of whoever wrote it."""
-    wanted = [*AXES, *exhibit.rows, *exhibit.columns, *exhibit.panels, *filter(None, (exhibit.hue, exhibit.dash))]
-    wanted += [exhibit.x] if exhibit.kind == "lines" else []  # other kinds have an x of their own, such as epoch
-    return {axis: axis_value(cell, axis, where) for axis in dict.fromkeys(wanted)}
+def axes_of(cell: Mapping[str, Any], exhibit: Exhibit, where: str, more: Iterable[str] = ()) -> dict[str, Any]:
+    """The coordinates of a cell in its exhibit, in the words of whoever wrote it; `more` are axes besides."""
+    wanted = dict.fromkeys([*AXES, *laid_out_by(exhibit), *more])
+    return {axis: axis_value(cell, axis, where) for axis in wanted}
+
+
+def laid_out_by(exhibit: Exhibit) -> list[str]:
+    """The axes that an exhibit puts its cells by."""
+    found = [*exhibit.rows, *exhibit.columns, *exhibit.panels, *filter(None, (exhibit.hue, exhibit.dash))]
+    return found + ([exhibit.x] if exhibit.kind == "lines" else [])  # other kinds have an x of their own, such as epoch
 
 
 def axis_value(cell: Mapping[str, Any], axis: str, where: str) -> Any:

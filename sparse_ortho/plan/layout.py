@@ -116,7 +116,7 @@ class Layout:
 
     def exhibit_inputs(self, study: str, name: str) -> list[str]:
         """What an exhibit reads: records, curves or initialised weights of its cells."""
-        exhibit, _, views = self.study(study).exhibits[name]
+        exhibit, grid, views = self.study(study).exhibits[name]
         stage, curves = studies.last_stage(exhibit), studies.reads(exhibit) == "curves"
         self.bundles(study, stage)
         found: dict[str, None] = {}
@@ -125,6 +125,8 @@ class Layout:
             for bundle in self._holders[study][stage, node.id]:
                 if bundle.seeds is None or set(view.seeds) & set(bundle.seeds):
                     found[paths.curves(bundle.name) if curves else paths.bundle(stage, bundle.name)] = None
+                    if grid.tune:  # the records say which trial is drawn
+                        found[paths.bundle("train", bundle.name)] = None
         return sorted(found)
 
     # what a job takes --------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 
 from sparse_ortho.artifacts import canonical
 from sparse_ortho.errors import UserError
+from sparse_ortho.plan import tuning
 from sparse_ortho.plan.config import Block, Exhibit, Grid, Study, parse, read_yaml
 from sparse_ortho.plan.digest import ROOT
 from sparse_ortho.plan.grid import axes_of, raw_cells
@@ -104,14 +105,16 @@ def at_scale(name: str, scale: str, root: Path = ROOT) -> ScaledStudy:
 def _views(where: str, block: Block, exhibit: Exhibit, grid: Grid, cells: dict[str, Cell]) -> tuple[Shown, ...]:
     seeds = tuple(sorted(set(grid.seeds or block.seeds)))
     views: dict[str, Shown] = {}
-    for raw in raw_cells(block, grid, where):
+    tuning.check(exhibit, grid, reads(exhibit), where)
+    for raw in tuning.trials(raw_cells(block, grid, where), grid, where):
         cell = _resolved(canonical(raw), where) if _plain(raw) else resolve_cell(raw, where)
         known = cells.setdefault(cell.id, cell)
         if known is not cell and known != cell:
             raise UserError(where, f"two cells share the identity {cell.id}; give one of them another option")
-        axes = axes_of(raw, exhibit, where)
+        axes = axes_of(raw, exhibit, where, grid.tune)
         if views.setdefault(cell.id, Shown(cell.id, axes, seeds)).axes != axes:
             raise UserError(where, f"the same cell is named twice: {views[cell.id].axes} and {axes}")
+    tuning.check_trials([view.axes for view in views.values()], (cells[key] for key in views), grid, where)
     return tuple(views.values())
 
 

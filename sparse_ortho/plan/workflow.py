@@ -14,7 +14,7 @@ from typing import Any
 
 from sparse_ortho.artifacts import canonical
 from sparse_ortho.errors import UserError
-from sparse_ortho.plan import job, paths, published, studies
+from sparse_ortho.plan import job, paths, published, studies, tuning
 from sparse_ortho.plan.digest import ROOT, stage_code
 from sparse_ortho.plan.layout import STAGES, Layout
 from sparse_ortho.registry import resolve
@@ -86,7 +86,8 @@ class Plan(Layout):
         more = {
             "exhibit": exhibit.model_dump(mode="json", exclude={"scales"})
             | {"study": study, "scale": self.config.scale, "name": name, "reads": reads, "renderer": renderer}
-            | {"footnotes": [*exhibit.footnotes, *grid.footnotes]},
+            | {"footnotes": [*exhibit.footnotes, *grid.footnotes]}
+            | tuning.of_job(grid),
             "cells": job.dump_cells([vars(view) | {"id": cells[view.id].nodes[stage].id} for view in views]),
             "published": self._published(study, name) if exhibit.published else [],
         }
@@ -101,7 +102,8 @@ class Plan(Layout):
             shown = [
                 e.model_dump(mode="json", include={"title", "caption", "category", "labels", "kind"})
                 | {"name": name, "files": paths.exhibit(e.kind, study, self.config.scale, name)}
-                for name, (e, _, _) in scaled.exhibits.items()
+                | ({"caption": f"{e.caption} {tuning.sentence(grid)}"} if grid.tune and e.kind != "table" else {})
+                for name, (e, grid, _) in scaled.exhibits.items()  # a table tells of its trials itself
             ]
             pages.append({"name": study, "title": scaled.study.title, "paper": scaled.study.paper, "exhibits": shown})
         made = [self._made(study, stage) for study in self.config.studies for stage in STAGES]

@@ -65,7 +65,8 @@ def grid(
         entries = {place: _with_published(entry, measured) for place, entry in entries.items()}
     axes = [cell["axes"] for cell in cells]
     row_keys, column_keys = ordered(axes, rows), ordered(axes, columns)
-    entries, marked = _marked(_best(entries, measured), [(r, c) for r in row_keys for c in column_keys])
+    best = _best(entries, measured, exhibit.get("chosen"))
+    entries, marked = _marked(best, [(r, c) for r in row_keys for c in column_keys])
     sentences = _sentences(exhibit, list(entries.values()), measured, cited)
     return Grid(
         exhibit["name"], exhibit["title"], exhibit.get("caption") or "",
@@ -100,8 +101,12 @@ def _with_published(entry: Entry, measured: Metric) -> Entry:
     return replace(entry, beside=f"({number(mean, measured.digits)})")
 
 
-def _best(entries: Mapping[tuple[Key, Key], Entry], measured: Metric) -> dict[tuple[Key, Key], Entry]:
-    """Bold is the best mean of a row that has something to compare; it claims no significance."""
+def _best(
+    entries: Mapping[tuple[Key, Key], Entry], measured: Metric, chosen: Sequence[str] | None
+) -> dict[tuple[Key, Key], Entry]:
+    """Bold is the best mean of a row that has something to compare, claiming no significance; or a trial `chosen`."""
+    if chosen is not None:
+        return {place: replace(entry, best=entry.runs.cell in chosen) for place, entry in entries.items()}
     means: dict[Key, list[float]] = {}
     for (row, _), entry in entries.items():
         if entry.summary.mean is not None:
@@ -154,7 +159,9 @@ def _sentences(exhibit: Mapping[str, Any], entries: Sequence[Entry], measured: M
     spread = f"mean ± half-width of the {LEVEL * 100:.0f} % t-interval over n seeds ({seeds}"
     spread += "; one seed has no interval)" if planned and planned[0] == 1 else ")"
     told = [f"Entries: {measured.meaning}; {spread}."]
-    if any(entry.best for entry in entries):
+    if exhibit.get("chosen") is not None:
+        told[0] += " Bold: the trial that was chosen."
+    elif any(entry.best for entry in entries):
         told[0] += f" Bold: the {'highest' if measured.better > 0 else 'lowest'} mean of a row."
     if cited:
         sources = dict.fromkeys(entry.published["source"] for entry in entries if entry.published)

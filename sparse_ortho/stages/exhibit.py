@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from sparse_ortho.artifacts import read_tables, write_bytes
 from sparse_ortho.errors import UserError
 from sparse_ortho.plan.job import Job, load_cells
 from sparse_ortho.registry import load
+from sparse_ortho.report import tuning
 from sparse_ortho.stages.bundle import Bundles, Context, Starts
 
 Row = Mapping[str, Any]
@@ -32,7 +33,8 @@ class Files:
         if reads == "layers":
             starts = self.starts()
             return [line for cell, seed in sorted(planned) for line in layer_rows(cell, seed, starts.entry(cell, seed))]
-        return [row for row in read_tables(self._paths) if (row["cell"], row["seed"]) in planned]
+        found = (row for row in read_tables(self._paths) if (row["cell"], row["seed"]) in planned)
+        return [row for row in found if ("epoch" in row) == (reads == "curves")]  # one that is tuned reads records too
 
     def starts(self) -> Starts:
         return Bundles(self._paths)
@@ -54,8 +56,21 @@ def render(exhibit: dict[str, Any], cells: list[dict[str, Any]], source: Source,
     renderer, reads = load("exhibits", exhibit["kind"]), exhibit["reads"]
     if reads == "inits":
         return renderer(exhibit, *one_layer(exhibit, cells, source.starts()))
-    rows = source.rows(reads, {(cell["id"], seed) for cell in cells for seed in cell["seeds"]})
-    return renderer(exhibit, cells, rows, published) if reads == "records" else renderer(exhibit, cells, rows)
+    rows = list(source.rows(reads, places(cells)))
+
+    def draw(exhibit: Row, cells: Sequence[Row]) -> dict[str, Any]:
+        named = places(cells)
+        mine = [row for row in rows if (row["cell"], row["seed"]) in named]
+        return renderer(exhibit, cells, mine, published) if reads == "records" else renderer(exhibit, cells, mine)
+
+    if "tune" not in exhibit:
+        return draw(exhibit, cells)
+    return tuning.render(draw, exhibit, cells, rows if reads == "records" else source.rows("records", places(cells)))
+
+
+def places(cells: Iterable[Row]) -> set[tuple[str, int]]:
+    """The cells and seeds that an exhibit names."""
+    return {(cell["id"], seed) for cell in cells for seed in cell["seeds"]}
 
 
 def layer_rows(cell: str, seed: int, entry: Row) -> list[Row]:

@@ -48,11 +48,13 @@ class News:
 
     def __init__(self, say: Callable[[str], None], quiet: float = 5.0):
         self.say, self.quiet = say, quiet
-        self.spoken = self.started = time.monotonic()
+        self.spoken = self.started = 0.0
         self.first = 0
 
     def begin(self, run: Run) -> None:
-        self.started, self.first = time.monotonic(), run.clock.steps
+        """The clock starts after what comes once: the first evaluation, the start of the compiler."""
+        self.spoken = self.started = time.monotonic()
+        self.first = run.clock.steps
 
     def after_step(self, run: Run) -> None:
         self._tell(lambda: f"epoch {run.clock.epoch + 1}/{run.options.epochs}, step {run.clock.step}", run)
