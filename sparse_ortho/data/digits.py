@@ -6,11 +6,9 @@ permutation's order (the original order goes writer by writer, so its last tenth
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 
+from sparse_ortho.data.parts import Fetch
 from sparse_ortho.streams import stream
 
 FACTS = {
@@ -27,7 +25,7 @@ FACTS = {
 SOURCES = {}
 
 
-def digits(fetch: Callable[[str], Path]) -> tuple[np.ndarray, np.ndarray, int]:
+def digits(fetch: Fetch) -> tuple[np.ndarray, np.ndarray, int]:
     """Images, labels and the number of training images, which come first."""
     from sklearn.datasets import load_digits
 

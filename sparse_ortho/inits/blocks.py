@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from torch import nn
 
 from sparse_ortho.errors import UserError
@@ -36,6 +37,10 @@ class Blocks:
     @property
     def size(self) -> int:
         return self.matrix_size * self.taps**self.axes
+
+    def whole_kernels(self, kept: np.ndarray) -> np.ndarray:
+        """The mask that keeps all taps of the kernels in `kept` (rows of all groups x cols), and no others."""
+        return np.tile(kept.reshape(*kept.shape, *[1] * self.axes), (1, 1, *[self.taps] * self.axes))
 
 
 def blocks_of(probe: Probe, method: str) -> dict[str, Blocks]:

@@ -25,6 +25,7 @@ class Config(Strict):
     studies: list[Name] = Field(["eoi"], description="studies that `snakemake` builds: folders under studies/")
     scale: Name = Field("quick", description="quick, laptop or paper: a scale that the studies define")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where networks are trained")
+    paths: dict[Name, str] = Field({}, description="data set -> your folder or file of it, instead of a download")
     bundle: int = Field(16, ge=1, le=64, description="cells of one kind that one process makes")
     store: bool = Field(True, description="false: serve nothing from the store")
     checkpoint: float = Field(30.0, ge=0, description="seconds between the checkpoints of a training")

@@ -14,6 +14,7 @@ from sparse_ortho.registry import resolve
 from sparse_ortho.streams import PURPOSES
 
 BUILD = "sparse_ortho.data.build:build#validation"  # an option that every data set has
+TAKE = "sparse_ortho.data.build:build#take"  # another one
 INITIALIZE = "sparse_ortho.inits.initialize:initialize#bias_std"  # an option that every initialisation has
 TRAIN = "sparse_ortho.training.options:TrainOptions"
 

@@ -14,9 +14,11 @@ from typing import Any
 
 from sparse_ortho.artifacts import canonical, digest_text
 from sparse_ortho.errors import UserError
-from sparse_ortho.plan.fields import BUILD, INITIALIZE, TRAIN, cell_density, fixed_seeds, method
+from sparse_ortho.plan.data_facts import facts_of
+from sparse_ortho.plan.fields import BUILD, INITIALIZE, TAKE, TRAIN, cell_density, fixed_seeds, method
 from sparse_ortho.plan.grid import named
 from sparse_ortho.plan.mask_words import expand_aliases, expand_mask, layers_kind, mask_word
+from sparse_ortho.plan.model_words import expand_model
 from sparse_ortho.plan.options import check, literal_of
 from sparse_ortho.registry import resolve
 
@@ -58,9 +60,9 @@ def resolve_cell(raw: Mapping[str, Any], where: str) -> Cell:
     for key in ("data", "model", "init"):
         if raw.get(key) is None:
             raise UserError(f"{where}.{key}", "is required but absent")
-    data = method("datasets", raw["data"], f"{where}.data", BUILD)
-    facts = literal_of(resolve("datasets", data["name"]), "FACTS", {})
-    model = method("models", raw["model"], f"{where}.model")
+    data = method("datasets", raw["data"], f"{where}.data", BUILD, TAKE)
+    facts = facts_of(data, f"{where}.data")
+    model = method("models", expand_model(raw["model"], f"{where}.model", raw.get("density")), f"{where}.model")
     init = method("inits", raw["init"], f"{where}.init", INITIALIZE)
     mask = expand_mask(raw.get("mask", "dense"), f"{where}.mask")
     measure = method("measures", raw.get("measure") or "jacobian", f"{where}.measure")

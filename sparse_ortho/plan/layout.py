@@ -9,7 +9,7 @@ from typing import Any
 
 from sparse_ortho.devices import resolve as resolve_device
 from sparse_ortho.errors import UserError
-from sparse_ortho.plan import bundles, cost, paths, studies
+from sparse_ortho.plan import bundles, cost, paths, studies, user_files
 from sparse_ortho.plan.bundles import Bundle
 from sparse_ortho.plan.config import Config, parse
 from sparse_ortho.plan.digest import ROOT
@@ -31,6 +31,7 @@ class Layout:
         self.root = root
         self.device = resolve_device(self.config.device)
         self.names = studies.names(root)
+        self.places = user_files.places(self.config.paths, root)
         for name in self.config.studies:
             if name not in self.names:
                 raise UserError("config.yaml: studies", "unknown study", found=name, allowed=self.names)

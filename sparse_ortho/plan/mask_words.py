@@ -10,22 +10,30 @@ from sparse_ortho.plan.fields import layer_density, method
 from sparse_ortho.plan.grid import named
 from sparse_ortho.registry import table
 
-INIT_SUFFIXES = {"AI": "isometry", "EI": "eoi"}  # of the released program of EOI
-MASK_ALIASES = {"GraSP": "grasp", "global_magnitude": "magnitude"}
+# Of the released program of EOI; its SAO keeps the first and the last layer dense, whatever the word before it says.
+INIT_SUFFIXES = {"AI": "isometry", "EI": "eoi", "EIS": "eoi_structured", "SAO": "sao"}
+MASK_ALIASES = {"GraSP": "grasp", "global_magnitude": "magnitude", "uni_skip": "uniform_skip"}
+WORD_ALIASES = {"SAO": "uni_skip_SAO", "uniform_SAO": "uni_skip_SAO"}
 
 
 def expand_aliases(raw: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """The papers' one-word spellings, such as snip_direct_EI or erk_AI: a mask, and after it an initialisation."""
+    """The papers' one-word spellings, such as snip_direct_EI or erk_AI: a mask, and after it an initialisation.
+
+    `init` may repeat the initialisation that the word names, or give options to it.
+    """
     word = raw.get("mask")
     if not isinstance(word, str) or word in table("densities") or word in table("scores"):
         return raw
-    stem, _, suffix = word.rpartition("_")
+    stem, _, suffix = WORD_ALIASES.get(word, word).rpartition("_")
     init = INIT_SUFFIXES.get(suffix) if stem else None
-    if init and raw.get("init") not in (None, init):
-        raise UserError(f"{where}.mask", f"{word} says init={init}, and init says otherwise", found=raw["init"])
     base = stem if init else word
     mask = MASK_ALIASES.get(base, base.removesuffix("_direct"))
-    return {**raw, "mask": mask} | ({"init": init} if init else {})
+    if not init:
+        return {**raw, "mask": mask}
+    given = named(raw.get("init") or init, f"{where}.init")
+    if given.setdefault("name", init) != init:
+        raise UserError(f"{where}.mask", f"{word} says init={init}, and init says otherwise", found=given["name"])
+    return {**raw, "mask": mask, "init": given}
 
 
 def expand_mask(value: Any, where: str) -> dict[str, Any] | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sys
 from pathlib import Path
 from typing import IO
 
-from sparse_ortho.plan import paths
+from sparse_ortho.plan import paths, user_files
 from sparse_ortho.plan.workflow import Plan
 
 LOCK = f"{paths.RESULTS}/.lock"
@@ -26,6 +27,7 @@ def set_environment(plan: Plan) -> None:
     there["PYTHONPATH"] = _first(str(plan.root), there.get("PYTHONPATH", ""))
     there["SPARSE_ORTHO_SERVE"] = str(int(plan.config.store))
     there["SPARSE_ORTHO_CHECKPOINT"] = str(plan.config.checkpoint)
+    there[user_files.VARIABLE] = json.dumps(plan.places)
 
 
 def take_lock(rules: set[str]) -> None:

@@ -14,13 +14,14 @@ from typing import Any
 
 from sparse_ortho.artifacts import canonical
 from sparse_ortho.errors import UserError
-from sparse_ortho.plan import job, paths, published, studies, tuning
+from sparse_ortho.plan import job, paths, published, studies, tuning, user_files
 from sparse_ortho.plan.digest import ROOT, stage_code
+from sparse_ortho.plan.identity import Node
 from sparse_ortho.plan.layout import STAGES, Layout
 from sparse_ortho.registry import resolve
 
 ENV = {
-    "data": ("numpy", "scikit-learn"),
+    "data": ("numpy", "scikit-learn", "scipy", "pillow", "pyarrow"),
     "mask": ("torch", "numpy", "scipy"),
     "init": ("torch", "numpy", "scipy"),
     "train": ("torch", "numpy", "scipy"),
@@ -57,7 +58,11 @@ class Plan(Layout):
             )
             for node in bundle.nodes
         ]
-        return job.dump(job.Job(stage, name, self.env(stage), tasks))
+        return job.dump(job.Job(stage, name, self.env(stage), tasks, self.more(stage, bundle.nodes[0])))
+
+    def more(self, stage: str, node: Node) -> dict[str, str]:
+        """What a job depends on besides its specs: files of the user's own."""
+        return user_files.fingerprint(node.data, self.places.get(node.data)) if stage == "data" else {}
 
     def cut_job(self, identity: str) -> str:
         """The job that cuts one cell out of its bundles."""

@@ -10,11 +10,12 @@ from sparse_ortho.artifacts import read_facts, read_tables
 from sparse_ortho.errors import UserError
 from sparse_ortho.plan import paths
 from sparse_ortho.plan.digest import stage_code
-from sparse_ortho.plan.fields import BUILD, INITIALIZE, TRAIN
+from sparse_ortho.plan.fields import BUILD, INITIALIZE, TAKE, TRAIN
 from sparse_ortho.plan.grid import KEYS, overlay
 from sparse_ortho.plan.identity import Cell, resolve_cell
 from sparse_ortho.plan.job import Job, Task
 from sparse_ortho.plan.options import defaults
+from sparse_ortho.plan.surroundings import set_environment
 from sparse_ortho.plan.workflow import Plan
 from sparse_ortho.registry import resolve, table
 from sparse_ortho.stages import data, init, mask, train
@@ -59,7 +60,8 @@ def main(cell: Cell, seeds: list[int], plan: Plan, context: Context) -> Path:
     images = paths.bundle("data", cell.nodes["data"].id)
     files = {stage: str(folder / f"{stage}.safetensors") for stage in ("mask", "init")}
     records, curves = str(folder / "records.parquet"), str(folder / "curves.parquet")
-    if not _same(images, job := _job("data", cell, [], plan)):
+    set_environment(plan)
+    if (job := _job("data", cell, [], plan)).more or not _same(images, job):  # files of the user's own may have changed
         data.main(job, context, images)
     masks = []
     if "mask" in cell.nodes:
@@ -79,7 +81,7 @@ def main(cell: Cell, seeds: list[int], plan: Plan, context: Context) -> Path:
 def _job(stage: str, cell: Cell, seeds: list[int], plan: Plan) -> Job:
     node = cell.nodes[stage]
     task = Task(node.id, node.spec, seeds, stage_code(stage, node.methods), sorted(node.methods))
-    return Job(stage, f"run-{node.id}", plan.env(stage), [task])
+    return Job(stage, f"run-{node.id}", plan.env(stage), [task], plan.more(stage, node))
 
 
 def _refuse(path: str) -> None:
@@ -112,10 +114,10 @@ def help_text() -> str:
     for key, kind in kinds.items():
         lines.append(f"{key}:")
         lines += [f"  {name:24} {_options(resolve(kind, name))}" for name in table(kind)]
-    shared = {"every data": BUILD, "every init": INITIALIZE, "train": TRAIN}
-    return "\n".join([*lines, *(f"{key}:  {_options(path)}" for key, path in shared.items())])
+    shared = {"every data": (BUILD, TAKE), "every init": (INITIALIZE,), "train": (TRAIN,)}
+    return "\n".join([*lines, *(f"{key}:  {_options(*every)}" for key, every in shared.items())])
 
 
-def _options(path: str) -> str:
-    found: Mapping[str, Any] = defaults(path)
+def _options(*paths: str) -> str:
+    found: Mapping[str, Any] = defaults(*paths)
     return ", ".join(f"{name}={value}" for name, value in found.items())

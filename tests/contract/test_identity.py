@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from sparse_ortho.plan import options
-from sparse_ortho.plan.fields import BUILD, INITIALIZE, TRAIN
+from sparse_ortho.plan.fields import BUILD, INITIALIZE, TAKE, TRAIN
 from sparse_ortho.plan.identity import resolve_cell
 from sparse_ortho.registry import TABLES, resolve
 
@@ -33,7 +33,7 @@ RAW = {
 
 def surfaces() -> Iterator[str]:
     """Everything whose options enter an identity."""
-    yield from (BUILD, INITIALIZE, TRAIN)
+    yield from (BUILD, TAKE, INITIALIZE, TRAIN)
     for kind in ("datasets", "densities", "inits", "measures", "models", "scores"):
         for name in TABLES[kind]:
             yield resolve(kind, name)

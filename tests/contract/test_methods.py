@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from sparse_ortho.budgets import budget
+from sparse_ortho.errors import UserError
 from sparse_ortho.inits.initialize import initialize
 from sparse_ortho.masks import maskable
 from sparse_ortho.probe import Probe
@@ -70,10 +71,21 @@ def digests(tensors):
     return {name: (str(t.dtype), t.numpy().tobytes()) for name, t in tensors.items()}
 
 
+def dense_ends(scheme, shapes):
+    """The weights that a density scheme keeps whatever the total; below them it has to refuse."""
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    fixed = scheme in DENSITIES and beside("densities", scheme, "DENSE", None) == "ends"
+    return sizes[0] + sizes[-1] if fixed else 0
+
+
 @pytest.mark.parametrize("density", TARGETS)
 @pytest.mark.parametrize("layers", ["global", *DENSITIES])
 @pytest.mark.parametrize("score", SCORES)
 def test_every_score_meets_every_budget_exactly(score, layers, density):
+    if budget(density, 232) < (least := dense_ends(layers, {n: w.shape for n, w in maskable(net()).items()})):
+        with pytest.raises(UserError, match=rf"allowed: \[.*\({least} to 232 weights\)"):
+            make_masks(net(), density, score=score, layers=layers, seed=0, data=batches(), loss=cross_entropy)
+        return
     masks = make_masks(net(), density, score=score, layers=layers, seed=0, data=batches(), loss=cross_entropy)
     assert masks.nonzeros == budget(density, 120 + 80 + 32)
     assert list(masks) == ["0.weight", "3.weight", "5.weight"]
@@ -118,11 +130,29 @@ def test_a_smaller_density_keeps_a_subset_when_scored_once(score):
 def test_every_density_scheme_is_exact_in_any_order_of_layers(scheme, density):
     shapes = {"a": (16, 3, 3, 3), "b": (32, 16, 3, 3), "c": (10, 32), "d": (100, 784)}
     total = budget(density, sum(map(math.prod, shapes.values())))
+    if total < (least := dense_ends(scheme, shapes)):
+        with pytest.raises(UserError, match=rf"allowed: \[.*\({least} to 83760 weights\)"):
+            load("densities", scheme)(shapes, total)
+        return
     counts = load("densities", scheme)(shapes, total)
     assert list(counts) == list(shapes) and all(type(k) is int for k in counts.values())
     assert sum(counts.values()) == total and all(0 <= counts[n] <= math.prod(s) for n, s in shapes.items())
     backwards = load("densities", scheme)(dict(reversed(shapes.items())), total)
     assert all(abs(backwards[n] - counts[n]) <= 1 for n in shapes)  # only remainders that tie may go elsewhere
+
+
+LEAST = {("eoi_structured", skip_net): 93}  # 1, 8, 8, 4 kernels of 9, 9, 1, 1 weights; of single weights in the others
+
+
+def in_whole_units(unit, made, total):
+    """What a structured initialisation, which has a UNIT, promises in place of the exact total."""
+    kernels = [mask.flatten(2) if mask.ndim > 2 else mask[..., None] for mask in made.values()]
+    assert all(torch.equal(kernel.any(2), kernel.all(2)) for kernel in kernels)
+    if unit == "kernel":
+        return 0 <= total - made.nonzeros < 9
+    assert unit == "degree"
+    wide = [k.any(2) if k.shape[0] <= k.shape[1] else k.any(2).T for k in kernels]
+    return all(len(matrix.sum(1).unique()) == len(matrix.sum(0).unique()) == 1 for matrix in wide)
 
 
 @pytest.mark.parametrize("density", [0.15, 0.5, 1.0])  # the floor of an orthogonal one: 22 of 232 and 21 of 240 weights
@@ -135,9 +165,15 @@ def test_every_init_keeps_the_budget_and_repeats(name, build, density):
         options = SHORT.get(name)
         return model, initialize(model, masks, name, Streams(0), options=options, batches=batches(), loss=cross_entropy)
 
+    total = budget(density, sum(w.numel() for w in maskable(build()).values()))
+    if total < (least := LEAST.get((name, build), 0)):
+        with pytest.raises(UserError, match=rf"allowed: \[.*\({least} to "):
+            run()
+        return
     (model, made), (twin, same) = run(), run()
     assert made is not None and same is not None
-    assert made.nonzeros == budget(density, sum(w.numel() for w in maskable(model).values()))
+    unit = beside("inits", name, "UNIT", None)
+    assert made.nonzeros == total if unit is None or density == 1 else in_whole_units(unit, made, total)
     assert everything(model) == everything(twin) and made.digest() == same.digest()
     for layer, weight in maskable(model).items():
         assert weight.isfinite().all() and not weight[~made[layer]].any()
@@ -175,5 +211,11 @@ def test_options_have_literal_defaults_and_simple_types(kind, name):
             words = {n.id for n in ast.walk(argument.annotation) if isinstance(n, ast.Name)}
             assert words <= {"int", "float", "bool", "str", "Literal"}
     for node in tree.body:  # what the plan reads besides
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in {"NEEDS", "FLOOR", "PATH"}:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in {
+            "NEEDS",
+            "FLOOR",
+            "PATH",
+            "UNIT",
+            "DENSE",
+        }:
             ast.literal_eval(node.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 
@@ -12,20 +14,31 @@ from sparse_ortho.models.activations import ACTIVATIONS, activation
 from sparse_ortho.models.mlp import mlp
 from sparse_ortho.models.resnet import Block, cifar_resnet
 
-SHAPES = {"mlp": [(1, 8, 8), (1, 28, 28), (3, 32, 32), (24,)], "resnet": [(1, 8, 8), (1, 28, 28), (3, 32, 32)]}
+SHAPES = {
+    "lenet300_100": [(1, 28, 28)],
+    "lenet5": [(1, 28, 28), (3, 32, 32)],
+    "mlp": [(1, 8, 8), (1, 28, 28), (3, 32, 32), (24,)],
+    "resnet": [(1, 8, 8), (1, 28, 28), (3, 32, 32)],
+    "tabular": [(16,), (1, 8, 8)],
+}
+OPTIONS = {"vgg_imagenet": {"hidden": 64}}  # 134 million weights otherwise
 CASES = [(name, shape) for name in registry.table("models") for shape in SHAPES.get(name, [(3, 32, 32)])]
+
+
+def builder(name):
+    return functools.partial(registry.load("models", name), **OPTIONS.get(name, {}))
 
 
 @pytest.mark.parametrize(("name", "shape"), CASES)
 def test_gives_logits_of_the_classes_asked_for(name, shape):
     torch.manual_seed(0)
-    model = registry.load("models", name)(shape, 7)
+    model = builder(name)(shape, 7)
     assert model(torch.randn(4, *shape)).shape == (4, 7)
 
 
 @pytest.mark.parametrize(("name", "shape"), CASES)
 def test_on_the_meta_device_has_the_same_parameters(name, shape):
-    build = registry.load("models", name)
+    build = builder(name)
     with torch.device("meta"):
         shadow = build(shape, 10)
     assert all(p.is_meta for p in shadow.parameters())
@@ -36,14 +49,14 @@ def test_on_the_meta_device_has_the_same_parameters(name, shape):
 @pytest.mark.parametrize(("name", "shape"), CASES)
 def test_gradients_reach_every_parameter(name, shape):
     torch.manual_seed(0)
-    model = registry.load("models", name)(shape, 10)
+    model = builder(name)(shape, 10)
     torch.nn.functional.cross_entropy(model(torch.randn(8, *shape)), torch.arange(8)).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
 @pytest.mark.parametrize(("name", "shape"), CASES)
 def test_has_maskable_weights_in_forward_order(name, shape):
-    model = registry.load("models", name)(shape, 10)
+    model = builder(name)(shape, 10)
     found = maskable(model)
     assert found and list(found) == [n for n in dict(model.named_parameters()) if n in found]
 

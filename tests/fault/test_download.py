@@ -32,7 +32,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body, announced = CONTENT[start:], len(CONTENT) - start
         if how == "missing":
             return self.send_error(404)
-        if how == "wrong":
+        if how == "strict" and start >= len(CONTENT):
+            return self.send_error(416)
+        if how in ("wrong", "silentlywrong"):
             body = bytes(len(body))
         if how == "short":
             body, announced = body[:500], 500
@@ -42,11 +44,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = body[:30_000]
         if how == "liar":
             announced -= 10
+        if how == "boaster":
+            announced += 10
         self.send_response(206 if start else 200)
         if start:
             begin = start + 1 if how == "otherrange" else start
             self.send_header("Content-Range", f"bytes {begin}-{len(CONTENT) - 1}/{len(CONTENT)}")
-        if how not in ("endless", "silent"):
+        if how not in ("endless", "silent", "silentlywrong"):
             self.send_header("Content-Length", str(announced))
         self.end_headers()
         self.wfile.write(body * 3 if how == "endless" else body)
@@ -160,3 +164,66 @@ def test_a_full_disk_is_not_blamed_on_the_mirrors(server, source, tmp_path, monk
     with pytest.raises(UserError, match="no space left on the device"):
         fetch(NAME, source("good", "good"), [], tmp_path)
     assert len(server.seen) == 1
+
+
+# --- files of which only an MD5 is published, and no size
+
+
+@pytest.fixture
+def md5(source):
+    def make(*ways):
+        return {"md5": hashlib.md5(CONTENT).hexdigest(), "mirrors": source(*ways)["mirrors"]}
+
+    return make
+
+
+@pytest.mark.parametrize("good", ["good", "silent", "norange"])
+def test_without_a_size_the_digest_decides(md5, tmp_path, good):
+    assert fetch(NAME, md5(good), [], tmp_path).read_bytes() == CONTENT and left(tmp_path) == [NAME]
+
+
+@pytest.mark.parametrize("bad", ["missing", "wrong", "short", "long", "liar", "silentlywrong"])
+def test_without_a_size_the_next_mirror_is_asked(server, md5, tmp_path, bad):
+    assert fetch(NAME, md5(bad, "good"), [], tmp_path).read_bytes() == CONTENT
+    assert server.seen == [(bad, None), ("good", None)] and left(tmp_path) == [NAME]
+
+
+def test_without_a_size_a_cut_download_is_continued(server, md5, tmp_path):
+    with pytest.raises(UserError, match=r"30,000 of 100,000 bytes"):
+        fetch(NAME, md5("cut"), [], tmp_path)
+    assert left(tmp_path) == [NAME + ".part"]
+    assert fetch(NAME, md5("good"), [], tmp_path).read_bytes() == CONTENT
+    assert server.seen == [("cut", None), ("good", "bytes=30000-")]
+
+
+def test_without_a_size_more_announced_than_there_is_does_no_harm(server, md5, tmp_path):
+    assert fetch(NAME, md5("boaster"), [], tmp_path).read_bytes() == CONTENT
+    assert server.seen == [("boaster", None)]
+
+
+@pytest.mark.parametrize("way", ["norange", "good", "strict"])
+@pytest.mark.parametrize("kept", [CONTENT[:40_000], b"x" * 40_000, b"x" * len(CONTENT), b"x" * (len(CONTENT) + 1)])
+def test_without_a_size_whatever_was_left_behind_the_file_is_right(md5, tmp_path, way, kept):
+    (tmp_path / (NAME + ".part")).write_bytes(kept)
+    assert fetch(NAME, md5(way), [], tmp_path).read_bytes() == CONTENT and left(tmp_path) == [NAME]
+
+
+def test_without_a_size_a_complete_part_needs_no_request(server, md5, tmp_path):
+    (tmp_path / (NAME + ".part")).write_bytes(CONTENT)
+    assert fetch(NAME, md5("good"), [], tmp_path).read_bytes() == CONTENT
+    assert server.seen == []
+
+
+def test_without_a_size_a_damaged_cache_is_replaced_and_a_right_one_kept(server, md5, tmp_path):
+    (tmp_path / NAME).write_bytes(CONTENT[:-1])
+    for _ in range(2):
+        assert fetch(NAME, md5("good"), [], tmp_path).read_bytes() == CONTENT
+    assert len(server.seen) == 1
+
+
+def test_when_all_fail_the_md5_is_named(md5, tmp_path):
+    with pytest.raises(UserError) as error:
+        fetch(NAME, md5("missing", "wrong"), [], tmp_path)
+    text = str(error.value)
+    assert "404" in text and f"gave MD5 {hashlib.md5(bytes(len(CONTENT))).hexdigest()}" in text
+    assert left(tmp_path) == []
