@@ -44,7 +44,7 @@ def main() -> None:
             "mean": round(statistics.mean(found), 3),
             "published": PUBLISHED,
             "difference": round(difference, 3),
-            "95 % interval": [round(difference - half, 3), round(difference + half, 3)],
+            "95 % interval": [round(float(difference - half), 3), round(float(difference + half), 3)],
             "seconds": round(time.monotonic() - started),
         },
     )
