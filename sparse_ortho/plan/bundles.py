@@ -3,7 +3,7 @@
 Cells of one study, scale, stage, data set and model are split by the leading bits of their identity: a bundle that
 holds more than `size` cells is split by one more bit. So a new cell touches only the bundle that it falls into, and
 the name of a bundle says what it holds. Expensive cells (nominal cost, never measured) stand alone, very expensive
-ones seed by seed.
+ones seed by seed. A bundle is split too when one process could not hold it, and so is a cell.
 """
 
 from __future__ import annotations
@@ -35,12 +35,16 @@ def pack(
     seeds: Callable[[Node], Iterable[int]],
     seconds: Callable[[Node], float],
     split: float,
+    load: Callable[[Node], float] = lambda node: 0.0,
 ) -> Iterator[Bundle]:
-    """All bundles of one stage of one study and scale; `seconds` is the nominal cost of one seed of a node."""
+    """All bundles of one stage of one study and scale; `seconds` is the nominal cost of one seed of a node.
+
+    `load` is the part that all seeds of a node take of what one process may hold.
+    """
     groups: dict[tuple[str, str], list[Node]] = {}
     for node in nodes:
         planned = sorted(seeds(node))
-        if seconds(node) > split:
+        if seconds(node) > split or load(node) > 1:
             for seed in planned:
                 yield Bundle(stage, f"{prefix}-{node.data}-{node.model}-{node.id[-12:]}-s{seed}", (node,), (seed,))
         elif seconds(node) * len(planned) > split:
@@ -48,12 +52,14 @@ def pack(
         else:
             groups.setdefault((node.data, node.model), []).append(node)
     for (data, model), members in groups.items():
-        for bits, part in _split(sorted(members, key=lambda node: node.id[-12:]), size):
+        for bits, part in _split(sorted(members, key=lambda node: node.id[-12:]), size, load):
             yield Bundle(stage, f"{prefix}-{data}-{model}-{bits or 'all'}", tuple(part))
 
 
-def _split(nodes: list[Node], size: int, depth: int = 0, bits: str = "") -> Iterator[tuple[str, list[Node]]]:
-    if len(nodes) <= size or depth == BITS:
+def _split(
+    nodes: list[Node], size: int, load: Callable[[Node], float], depth: int = 0, bits: str = ""
+) -> Iterator[tuple[str, list[Node]]]:
+    if (len(nodes) <= size and sum(map(load, nodes)) <= 1) or depth == BITS:
         yield bits and f"b{bits}", nodes
         return
     halves: dict[str, list[Node]] = {"0": [], "1": []}
@@ -61,4 +67,4 @@ def _split(nodes: list[Node], size: int, depth: int = 0, bits: str = "") -> Iter
         halves[str(int(node.id[-12:], 16) >> (BITS - 1 - depth) & 1)].append(node)
     for bit, part in halves.items():
         if part:
-            yield from _split(part, size, depth + 1, bits + bit)
+            yield from _split(part, size, load, depth + 1, bits + bit)

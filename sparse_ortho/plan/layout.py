@@ -21,6 +21,7 @@ from sparse_ortho.plan.studies import ScaledStudy
 NEARBY = 5  # names that an error offers, of possibly thousands
 STAGES = ("data", "mask", "init", "train", "measure")
 SIZE = {"mask": 4, "init": 4, "train": 1, "measure": 4}  # times the configured cells: these stages are cheap
+HELD = 2e9  # bytes of results that one process keeps in memory until it writes them
 
 
 class Layout:
@@ -167,6 +168,7 @@ class Layout:
             lambda node: scaled.seeds[node.id],
             self._seed_seconds,
             60 * self.config.split_minutes,
+            lambda node: cost.seed_bytes(node) * len(scaled.seeds[node.id]) / HELD,
         )
         return [(bundle.name, bundle) for bundle in packed]
 

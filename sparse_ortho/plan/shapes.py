@@ -1,22 +1,25 @@
 """What the plan knows of models without building them: weight shapes and FLOPs, frozen in schemas/shapes.json.
 
-The file holds every model that a study names; `make schemas` writes it and a test keeps it in step. From it come the
-refusal of densities that cannot be reached, before any job starts, and the nominal cost.
+The file holds every model that a study names, one a line; `make schemas` writes it and a test keeps it in step. From it
+come the refusal of densities that cannot be reached, before any job starts, and the nominal cost. Equal shapes that
+follow one another are written once, with their number: the 1000-layer networks are three entries each.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sparse_ortho.artifacts import canonical
-from sparse_ortho.budgets import budget, floor_of
+from sparse_ortho.budgets import Shape, budget, floor_of
 from sparse_ortho.errors import UserError
 from sparse_ortho.plan.digest import ROOT
 from sparse_ortho.plan.identity import Cell
+from sparse_ortho.plan.mask_words import layers_kind
 from sparse_ortho.plan.options import literal_of
 from sparse_ortho.registry import resolve
 
@@ -25,7 +28,7 @@ SHAPES = ROOT / "schemas" / "shapes.json"
 
 @functools.cache
 def known() -> dict[str, dict[str, Any]]:
-    """Canonical {model, shape, classes} -> {"weights": {name: shape}, "flops": forward FLOPs of one image}."""
+    """Canonical {model, shape, classes} -> {"weights": [[number, shape], ...], "flops": forward FLOPs of one image}."""
     return json.loads(SHAPES.read_text()) if SHAPES.is_file() else {}
 
 
@@ -34,21 +37,46 @@ def facts_of(spec: Mapping[str, Any]) -> dict[str, Any] | None:
     return known().get(canonical({key: spec[key] for key in ("model", "shape", "classes")}))
 
 
+def as_runs(shapes: Iterable[Iterable[int]]) -> list[list[Any]]:
+    """[[number, shape], ...] of shapes in the order of the network."""
+    return [[len(list(run)), list(shape)] for shape, run in itertools.groupby(map(tuple, shapes))]
+
+
+def layers(facts: Mapping[str, Any]) -> list[Shape]:
+    """The shape of every weight in the order of the network."""
+    return [tuple(shape) for number, shape in facts["weights"] for _ in range(number)]
+
+
+def size_of(facts: Mapping[str, Any]) -> int:
+    """The number of weights that could have a mask."""
+    return sum(number * math.prod(shape) for number, shape in facts["weights"])
+
+
 def refuse_unreachable(cell: Cell, where: str) -> None:
-    """An initialisation that needs more weights than the density leaves ends here, with the reachable range."""
+    """A mask or initialisation that needs more weights than the density leaves ends here, with the reachable range."""
     init, mask = cell.nodes["init"], cell.nodes.get("mask")
     facts = facts_of(init.spec)
     if facts is None or mask is None or mask.spec["mask"]["layers"]["name"] == "given":
         return
-    name = init.spec["init"]["name"]
-    shapes = [tuple(shape) for shape in facts["weights"].values()]
-    size = sum(math.prod(shape) for shape in shapes)
-    least = sum(floor_of(literal_of(resolve("inits", name), "FLOOR", "none"), shape) for shape in shapes)
-    if budget(mask.spec["density"], size) < least:
-        reach = math.ceil(least / size * 1e6) / 1e6
-        raise UserError(
-            f"{where}.density",
-            f"out of reach of {name} on {mask.model}, which needs {least} of {size} weights",
-            found=mask.spec["density"],
-            allowed=f"[{reach:g}, 1]",
-        )
+    size = size_of(facts)
+    for name, least in _needed(init.spec["init"]["name"], mask.spec["mask"]["layers"], facts["weights"]):
+        if budget(mask.spec["density"], size) < least:
+            reach = math.ceil(least / size * 1e6) / 1e6
+            raise UserError(
+                f"{where}.density",
+                f"out of reach of {name} on {mask.model}, which needs {least} of {size} weights",
+                found=mask.spec["density"],
+                allowed=f"[{reach:g}, 1]",
+            )
+
+
+def _needed(init: str, scheme: Mapping[str, Any], runs: list[list[Any]]) -> Iterator[tuple[str, int]]:
+    """Who needs weights and how many: a scheme that keeps layers whole, an initialisation with a floor in each."""
+    if scheme["name"] != "global" and layers_kind(scheme) == "densities":
+        path = resolve("densities", scheme["name"])
+        if literal_of(path, "DENSE", None) == "ends":
+            last = runs[-1] if sum(number for number, _ in runs) > 1 else [0, [0]]
+            yield scheme["name"], math.prod(runs[0][1]) + math.prod(last[1])
+    path = resolve("inits", init)
+    floor, whole = literal_of(path, "FLOOR", "none"), literal_of(path, "UNIT", None) == "kernel"
+    yield init, sum(n * floor_of(floor, tuple(s)) * (math.prod(s[2:]) if whole else 1) for n, s in runs)

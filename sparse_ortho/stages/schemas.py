@@ -9,17 +9,23 @@ from typing import Any
 from sparse_ortho.artifacts import canonical
 from sparse_ortho.plan import studies
 from sparse_ortho.plan.config import Config, Exhibit, Study
+from sparse_ortho.plan.shapes import as_runs
 
 
 def contents() -> dict[str, str]:
     """File name -> text."""
     named = {"config": Config, "study": Study, "exhibit": Exhibit}
     files = {f"{name}.schema.json": as_text(model.model_json_schema()) for name, model in named.items()}
-    return files | {"shapes.json": as_text(shapes())}
+    return files | {"shapes.json": as_lines(shapes())}
 
 
 def as_text(value: Any) -> str:
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def as_lines(entries: Mapping[str, Any]) -> str:
+    """One entry a line, so that a new model is one new line of a diff."""
+    return "{\n" + ",\n".join(f"{json.dumps(key)}: {canonical(value)}" for key, value in entries.items()) + "\n}\n"
 
 
 def shapes() -> dict[str, Any]:
@@ -27,7 +33,7 @@ def shapes() -> dict[str, Any]:
     found: dict[str, Mapping[str, Any]] = {}
     for name in studies.names():
         for scale in studies.read(name)[0].scales:
-            for node in studies.at_scale(name, scale).nodes("train"):
+            for node in studies.at_scale(name, scale).nodes("init"):
                 spec = {key: node.spec[key] for key in ("model", "shape", "classes")}
                 found[canonical(spec)] = spec
     return {text: facts(spec) for text, spec in sorted(found.items())}
@@ -45,5 +51,4 @@ def facts(spec: Mapping[str, Any]) -> dict[str, Any]:
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         model(torch.zeros(1, *spec["shape"], device="meta"))
-    weights = {name: list(weight.shape) for name, weight in maskable(model).items()}
-    return {"weights": weights, "flops": counter.get_total_flops()}
+    return {"weights": as_runs(weight.shape for weight in maskable(model).values()), "flops": counter.get_total_flops()}

@@ -166,3 +166,45 @@ def test_seeds_of_a_bundle_are_those_planned() -> None:
     node = node_of(1, "digits", "mlp")
     assert Bundle("train", "x", (node,)).seeds_of({3, 1, 2}) == [1, 2, 3]
     assert Bundle("train", "x", (node,), (2, 9)).seeds_of({3, 1, 2}) == [2]
+
+
+# what one process can hold -------------------------------------------------------------------------------------------
+
+LOADS = st.dictionaries(
+    DIGITS.filter(lambda n: n < 2**48), st.sampled_from([0.0, 0.1, 0.4, 1.0, 1.5]), min_size=1, max_size=40
+)
+
+
+def loaded(loads: dict[int, float], size: int) -> list[Bundle]:
+    nodes = {number: node_of(number, "digits", "mlp") for number in loads}
+    heavy = {node.id: loads[number] for number, node in nodes.items()}
+    return list(
+        pack("init", PREFIX, nodes.values(), size, lambda _: (1, 2), lambda _: 1.0, SPLIT, lambda n: heavy[n.id])
+    )
+
+
+@given(LOADS, SIZES)
+def test_a_bundle_holds_no_more_than_a_process_can(loads: dict[int, float], size: int) -> None:
+    bundles = loaded(loads, size)
+    held = [(node.spec["n"], seed) for bundle in bundles for node in bundle.nodes for seed in bundle.seeds_of((1, 2))]
+    assert sorted(held) == sorted((number, seed) for number in loads for seed in (1, 2))
+    for bundle in bundles:
+        inside = [loads[node.spec["n"]] for node in bundle.nodes]
+        assert sum(inside) <= 1 or (len(inside) == 1 and len(bundle.seeds or ()) == 1)
+
+
+@given(LOADS, SIZES, st.data())
+def test_a_heavy_new_cell_changes_only_the_bundle_that_it_falls_into(
+    loads: dict[int, float], size: int, data: st.DataObject
+) -> None:
+    new = data.draw(st.sampled_from(sorted(loads)))
+    before = content(loaded({n: load for n, load in loads.items() if n != new}, size))
+    after = content(loaded(loads, size))
+    assert len([name for name in before if after.get(name) != before[name]]) <= 1
+
+
+@given(st.dictionaries(DIGITS, st.just(0.0), max_size=40), SIZES)
+def test_light_cells_are_bundled_as_ever(loads: dict[int, float], size: int) -> None:
+    nodes = [node_of(number, "digits", "mlp") for number in loads]
+    plain = pack("init", PREFIX, nodes, size, lambda _: (1, 2), lambda _: 1.0, SPLIT)
+    assert content(loaded(loads, size)) == content(plain)
