@@ -104,16 +104,18 @@ def at_scale(name: str, scale: str, root: Path = ROOT) -> ScaledStudy:
 
 def _views(where: str, block: Block, exhibit: Exhibit, grid: Grid, cells: dict[str, Cell]) -> tuple[Shown, ...]:
     seeds = tuple(sorted(set(grid.seeds or block.seeds)))
+    """What the exhibit shows, each by the node that it reads, so that two may measure one network differently."""
     views: dict[str, Shown] = {}
+    stage = last_stage(exhibit)
     tuning.check(exhibit, grid, reads(exhibit), where)
     for raw in tuning.trials(raw_cells(block, grid, where), grid, where):
         cell = _resolved(canonical(raw), where) if _plain(raw) else resolve_cell(raw, where)
-        known = cells.setdefault(cell.id, cell)
-        if known is not cell and known != cell:
-            raise UserError(where, f"two cells share the identity {cell.id}; give one of them another option")
+        node = cell.nodes[stage]
+        if cells.setdefault(node.id, cell).nodes[stage] != node:
+            raise UserError(where, f"two cells share the identity {node.id}; give one of them another option")
         axes = axes_of(raw, exhibit, where, grid.tune)
-        if views.setdefault(cell.id, Shown(cell.id, axes, seeds)).axes != axes:
-            raise UserError(where, f"the same cell is named twice: {views[cell.id].axes} and {axes}")
+        if views.setdefault(node.id, Shown(node.id, axes, seeds)).axes != axes:
+            raise UserError(where, f"the same cell is named twice: {views[node.id].axes} and {axes}")
     tuning.check_trials([view.axes for view in views.values()], (cells[key] for key in views), grid, where)
     return tuple(views.values())
 

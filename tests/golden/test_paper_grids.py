@@ -173,7 +173,7 @@ def test_nothing_is_trained_for_the_singular_values(plan):
     trained = {node.id for node in plan.study("eoi").nodes("train")}
     views = plan.study("eoi").exhibits["jacobian"][2]
     only = [view for view in views if view.axes["density"] not in (0.05, 0.1)]
-    assert len(only) == 10 * 4 * 5 * 3 and not trained & {view.id for view in only}
+    assert len(only) == 10 * 4 * 5 * 3 and not trained & {plan.study("eoi").cells[view.id].id for view in only}
 
 
 # what a run is -----------------------------------------------------------------------------------------------------
