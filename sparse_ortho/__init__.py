@@ -7,6 +7,7 @@ from typing import Any
 
 _PUBLIC = {
     "Masks": "sparse_ortho.masks:Masks",
+    "SparseTraining": "sparse_ortho.rewiring.sparse_training:SparseTraining",
     "UserError": "sparse_ortho.errors:UserError",
     "available": "sparse_ortho.registry:available",
     "initialize_": "sparse_ortho.inits.initialize:initialize_",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -173,32 +174,77 @@ class Masks(Mapping[str, torch.Tensor]):
             raise UserError(str(path), f"does not fit the model: {error}") from None
 
 
-def select(scores: Mapping[str, torch.Tensor], counts: int | Mapping[str, int]) -> dict[str, torch.Tensor]:
+def select(
+    scores: Mapping[str, torch.Tensor],
+    counts: int | Mapping[str, int],
+    among: Mapping[str, torch.Tensor] | None = None,
+) -> dict[str, torch.Tensor]:
     """Keep exactly the `counts` highest scores: a number for all layers together, a mapping for each layer.
 
-    Ties go to the lowest index, in the order of the layers and then of the flat weights.
+    Ties go to the lowest index, in the order of the layers and then of the flat weights. Where the masks `among` are
+    False nothing is kept.
     """
     for name, score in scores.items():
-        if torch.isnan(score).any():
+        if score.numel() and torch.isnan(score.amax()):  # the largest of numbers with a NaN is NaN
             raise UserError(name, "the score of this layer is not a number (NaN) for some weights")
+    flat = {name: score.detach().reshape(-1) for name, score in scores.items()}
+    left = {name: None if among is None else among[name].reshape(-1) for name in flat}
     if isinstance(counts, Mapping):
         if counts.keys() != scores.keys():
             raise UserError("counts", "one number a layer", found=sorted(counts), allowed=scores)
-        return {n: _highest(score.reshape(-1), counts[n], n).view(score.shape) for n, score in scores.items()}
-    common = {score.dtype for score in scores.values()}
-    kind = common.pop() if len(common) == 1 else torch.float64
-    kept = _highest(torch.cat([score.reshape(-1).to(kind) for score in scores.values()]), counts, "all layers")
-    pieces = kept.split([score.numel() for score in scores.values()])
-    return {name: piece.view(score.shape) for (name, score), piece in zip(scores.items(), pieces, strict=True)}
+        best = {name: _highest([score], [left[name]], counts[name], name)[0] for name, score in flat.items()}
+    else:
+        kinds = {score.dtype for score in flat.values()}
+        kind = kinds.pop() if len(kinds) == 1 else torch.float64
+        pieces = [score.to(kind) for score in flat.values()]
+        best = dict(zip(flat, _highest(pieces, list(left.values()), counts, "all layers"), strict=True))
+    return {name: mask.view(scores[name].shape) for name, mask in best.items()}
 
 
-def _highest(flat: torch.Tensor, count: int, where: str) -> torch.Tensor:
-    if not 0 <= count <= flat.numel():
-        raise UserError(where, "cannot keep so many weights", found=count, allowed=f"0 to {flat.numel()}")
-    if count == 0:
-        return torch.zeros_like(flat, dtype=torch.bool)
-    threshold = flat.kthvalue(flat.numel() - count + 1).values
-    kept = flat > threshold
-    ties = (flat == threshold).nonzero().view(-1)  # ascending, so the lowest indices come first
-    kept[ties[: count - int(kept.count_nonzero())]] = True
+def _highest(
+    pieces: list[torch.Tensor], among: list[torch.Tensor | None], count: int, where: str
+) -> list[torch.Tensor]:
+    """The `count` highest of all pieces together, of ties those that come first."""
+    return (_by_numpy if pieces[0].device.type == "cpu" else _by_torch)(pieces, among, count, where)
+
+
+def _by_numpy(pieces: list[torch.Tensor], among: list[Any], count: int, where: str) -> list[torch.Tensor]:
+    """The best of 25 million float32 take 0.04 s, and 0.8 s by kthvalue and comparisons of torch on the CPU."""
+    if pieces[0].is_floating_point() and pieces[0].element_size() < 4:
+        pieces = [piece.float() for piece in pieces]  # numpy has no bfloat16, and float16 only without vectors
+    arrays, masks = [p.numpy() for p in pieces], [None if mask is None else mask.numpy() for mask in among]
+    # take: a boolean index takes ten times as long where the mask has no pattern.
+    left = [a if m is None else a.take(np.flatnonzero(m)) for a, m in zip(arrays, masks, strict=True)]
+    size = _size(left, count, where)
+    together = np.concatenate(left)
+    if count:
+        together.partition(size - count)
+    kept = _above(arrays, masks, count, together[size - count] if count else np.inf)
+    return [torch.from_numpy(mask) for mask in kept]
+
+
+def _by_torch(pieces: list[torch.Tensor], among: list[Any], count: int, where: str) -> list[torch.Tensor]:
+    left = [piece if mask is None else piece[mask] for piece, mask in zip(pieces, among, strict=True)]
+    size = _size(left, count, where)
+    return _above(pieces, among, count, torch.cat(left).kthvalue(size - count + 1).values if count else torch.inf)
+
+
+def _size(pieces: Sequence[Any], count: int, where: str) -> int:
+    size = sum(len(piece) for piece in pieces)
+    if not 0 <= count <= size:
+        raise UserError(where, "cannot keep so many weights", found=count, allowed=f"0 to {size}")
+    return size
+
+
+def _above(pieces: list[Any], among: Sequence[Any], count: int, threshold: Any) -> list[Any]:
+    """Where pieces are at least the threshold, the last ties taken away; for arrays as for tensors."""
+    tools = torch if isinstance(pieces[0], torch.Tensor) else np
+    kept = [piece >= threshold for piece in pieces]
+    kept = [mask if left is None else mask & left for mask, left in zip(kept, among, strict=True)]
+    excess = sum(int(tools.count_nonzero(mask)) for mask in kept) - count
+    for piece, mask in zip(reversed(pieces), reversed(kept), strict=True):
+        if excess:
+            ties = tools.argwhere((piece == threshold) & mask)[-excess:]
+            mask[ties[:, 0]] = False
+            excess -= len(ties)
     return kept

@@ -24,6 +24,8 @@ class Probe:
     batches: Sequence[tuple[torch.Tensor, torch.Tensor]] | None = None
     loss: Callable[[Any, Any], torch.Tensor] | None = None
     shape: tuple[int, ...] | None = None  # of one input, without the batch; when None, that of the first batch
+    whole: dict[str, torch.Tensor] | None = None  # in rounds of pruning: the weights before the first, none of them 0
+    memo: dict[str, Any] | None = None  # in rounds of pruning: what a score keeps from one to the next
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -4,8 +4,12 @@
 count, a mapping gives each layer its own density, and the name of a score gives each layer as many weights as that
 score would keep in it if all competed ("ratio only": score="random", layers="snip").
 
-A score that declares a `PATH` (a schedule) is evaluated in as many rounds as its option `rounds` says: each keeps the
-best of what the last one left, down the path, and scores anew with what was pruned at 0. Nothing comes back.
+A score with an option `rounds` is evaluated that many times: each round keeps the best of what the last one left, down
+the `path` (another option, else exponential), and scores anew with what was pruned at 0. Nothing comes back, unless the
+score declares `RETURNS`: then all weights compete in every round (FORCE).
+
+A score whose option `exact` is false gives no best: each weight is kept by itself with the density of its layer, as in
+released programs, and the budget is met in expectation.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from sparse_ortho.streams import Streams
 
 Batches = Sequence[tuple[torch.Tensor, torch.Tensor]]
 Loss = Callable[[Any, Any], torch.Tensor]
-PATHS = {"cubic": schedules.cubic, "exponential": schedules.exponential, "linear": schedules.linear}
+PATHS = {name: getattr(schedules, name) for name in ("cosine", "cubic", "exponential", "linear")}
 
 
 def choose(
@@ -49,14 +53,17 @@ def choose(
     else:
         counts = share(probe.shapes, density, layers, layer_options)
     options = {**options_of(function), **(score_options or {})}
-    first, *others = _rounds(score, options.get("rounds", 1), counts, probe.shapes)
-    kept = masks.select(_scores(function, probe, streams, options), first)
-    for fewer in others:
-        # Floats, because boolean masks and logarithms take ten times as long: 1 - 1/1 = 0 and 1 - 1/0 = -inf.
-        active = {name: mask.to(probe.weights[name]) for name, mask in kept.items()}
-        rest = replace(probe, weights={name: weight * active[name] for name, weight in probe.weights.items()})
-        scores = _scores(function, rest, streams, options)
-        kept = masks.select({name: score + (1 - 1 / active[name].cpu()) for name, score in scores.items()}, fewer)
+    steps = _rounds(score, options, counts, probe.shapes)
+    if not options.get("exact", True):
+        return _drawn(_scores(function, probe, streams, options), counts)
+    if len(steps) > 1:
+        probe = replace(probe, whole=probe.weights, memo={})
+    kept = masks.select(_scores(function, probe, streams, options), steps[0])
+    for fewer in steps[1:]:
+        # Boolean masks would take ten times as long in the product as floats.
+        left = {name: weight * kept[name].to(weight) for name, weight in (probe.whole or {}).items()}
+        scores = _scores(function, replace(probe, weights=left), streams, options)
+        kept = masks.select(scores, fewer, None if beside("scores", score, "RETURNS", False) else kept)
     return kept
 
 
@@ -65,19 +72,30 @@ def _scores(function: Callable[..., Any], probe: Probe, streams: Streams, option
     return {name: scores[name].detach().cpu() for name in probe.weights}
 
 
+def _drawn(scores: Mapping[str, torch.Tensor], counts: int | dict[str, int]) -> dict[str, torch.Tensor]:
+    """Each weight by itself: of scores from [0, 1) the highest part, so that a mask holds those of lower density."""
+    if isinstance(counts, int):
+        density = dict.fromkeys(scores, counts / sum(score.numel() for score in scores.values()))
+    else:
+        density = {name: counts[name] / score.numel() for name, score in scores.items()}
+    return {name: score >= 1 - density[name] for name, score in scores.items()}
+
+
 def _rounds(
-    score: str, rounds: int, counts: int | dict[str, int], shapes: Mapping[str, tuple[int, ...]]
+    score: str, options: Mapping[str, Any], counts: int | dict[str, int], shapes: Mapping[str, tuple[int, ...]]
 ) -> list[int | dict[str, int]]:
-    """What each round keeps: floor(N * PATH((r + 1) / rounds) + 1/2) of N weights, and in the last exactly `counts`."""
+    """What each round keeps: floor(N * path((r + 1) / rounds) + 1/2) of N weights, and in the last exactly `counts`."""
+    rounds, path = options.get("rounds", 1), options.get("path", "exponential")
     if type(rounds) is not int or rounds < 1:
         raise UserError(f"scores.{score}.rounds", "must be a whole number of at least 1", found=rounds)
+    if path not in PATHS:
+        raise UserError(f"scores.{score}.path", "unknown path", found=path, allowed=PATHS)
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    form = beside("scores", score, "PATH", None)
 
     def at(t: float, count: int, size: int) -> int:
-        return max(count, math.floor(size * PATHS[form](t, count / size) + 0.5))
+        return max(count, math.floor(size * PATHS[path](t, count / size) + 0.5))
 
-    times = [(r + 1) / rounds for r in range(rounds - 1)] if form else []
+    times = [(r + 1) / rounds for r in range(rounds - 1)]
     if isinstance(counts, int):
         return [*(at(t, counts, sum(sizes.values())) for t in times), counts]
     return [*({name: at(t, count, sizes[name]) for name, count in counts.items()} for t in times), counts]
@@ -127,7 +145,7 @@ def make_masks(
     structure: str | None = None,
     maskable: Sequence[str] | None = None,
 ) -> masks.Masks:
-    """Masks for `model` with exactly budget(density, N) active weights. The model is left as it is.
+    """Masks for `model` with budget(density, N) active weights. The model is left as it is.
 
     `maskable`: patterns of the weights to mask (all linear and convolution weights if None); `data`: list of (x, y).
     """

@@ -8,6 +8,7 @@ for all seeds.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,7 +70,9 @@ def _contents(loaded: Arrays | Streamed) -> tuple[dict[str, np.ndarray], np.ndar
     if isinstance(loaded, Streamed):
         names = np.frombuffer("\n".join(loaded.files).encode(), np.uint8)
         more = {"streamed": True, "root": str(loaded.root.resolve())}
-        return {"files": names}, loaded.labels, loaded.n_train, loaded.n_validation, more
+        # Whoever decodes later decides the pixels, so its version is content: a new one makes new trainings.
+        decoder = np.frombuffer(f"pillow {metadata.version('pillow')}".encode(), np.uint8)
+        return {"files": names, "decoder": decoder}, loaded.labels, loaded.n_train, loaded.n_validation, more
     images, labels, n_train, *official = loaded
     return {"images": np.ascontiguousarray(images)}, labels, n_train, sum(official), {}
 

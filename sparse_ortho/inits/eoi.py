@@ -9,13 +9,15 @@ Only the counts of the incoming masks are read; positions are new. more_nonzeros
 published ResNet, VGG and EfficientNet runs turn it on, the 1000-layer ones do not.
 Not from the paper: counts are met exactly (the last H at or under its count, filled up with active zeros, in linear
 layers too); a layer below its floor, where no orthogonal matrix exists, takes weights from the others so that the total
-stays; each group of a grouped convolution is a block of its own; the zeros come from one draw without rejection.
+stays; each group of a grouped convolution is a block of its own; the zeros come from one draw without rejection;
+`shuffle` permutes the rows and columns of H and gives each a sign (`eoi@as_released`: none of these).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ import torch
 from sparse_ortho import budgets
 from sparse_ortho.inits.blocks import Blocks, blocks_of
 from sparse_ortho.linalg.convolution import delta_kernel
-from sparse_ortho.linalg.givens import rotate_to
+from sparse_ortho.linalg.givens import TOGETHER, rotated_arrays
 from sparse_ortho.probe import Probe
 from sparse_ortho.streams import Streams
 
@@ -37,27 +39,31 @@ def eoi(
     *,
     gain: float = 1.0,
     more_nonzeros: bool = False,
+    shuffle: bool = False,
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """New weights and new masks with the same total."""
     weights, moved = {}, {}
     blocks = blocks_of(probe, "eoi")
-    for name, count in counts_with_floors(blocks, masks).items():
-        nonzeros = matrix_count(blocks[name], count, more_nonzeros)
-        kernel = orthogonal_kernel(blocks[name], nonzeros, streams("init", name))
-        mask = kernel != 0
-        closed = np.flatnonzero(~mask)
-        extra = count - np.count_nonzero(mask)
-        mask.reshape(-1)[streams("init", f"{name}/fill").choice(closed, extra, replace=False)] = True
-        weights[name] = torch.from_numpy(gain * kernel).float()
-        moved[name] = torch.from_numpy(mask)
+    counts = counts_with_floors(blocks, masks, {name: block.floor for name, block in blocks.items()})
+    for block, group in groupby(blocks, key=blocks.__getitem__):  # a deep network has many equal layers in a row
+        equal, some = list(group), max(1, TOGETHER // block.matrix_size)
+        for names in (equal[n : n + some] for n in range(0, len(equal), some)):
+            nonzeros = [matrix_count(block, counts[name], more_nonzeros) for name in names]
+            kernels = orthogonal_kernels(block, nonzeros, [streams("init", name) for name in names], shuffle=shuffle)
+            for name, kernel in zip(names, kernels, strict=True):
+                mask = filled(kernel != 0, counts[name], streams("init", f"{name}/fill"))
+                weights[name], moved[name] = torch.from_numpy(gain * kernel).float(), torch.from_numpy(mask)
     return weights, moved
 
 
-def counts_with_floors(blocks: Mapping[str, Blocks], masks: Mapping[str, torch.Tensor]) -> dict[str, int]:
-    """The counts of the masks, water-filled again where one is below its floor (else eps = 1: nothing moves)."""
+def counts_with_floors(
+    blocks: Mapping[str, Blocks], masks: Mapping[str, torch.Tensor], floors: Mapping[str, int]
+) -> dict[str, int]:
+    """The counts of the masks, water-filled again where one is below its floor."""
     counts = {name: int(masks[name].count_nonzero()) for name in blocks}
+    if all(count >= floors[name] for name, count in counts.items()):
+        return counts
     sizes = {name: block.size for name, block in blocks.items()}
-    floors = {name: block.floor for name, block in blocks.items()}
     return budgets.fill(counts, sizes, sum(counts.values()), floors)
 
 
@@ -71,7 +77,24 @@ def matrix_count(blocks: Blocks, count: int, more_nonzeros: bool) -> int:
 
 def orthogonal_kernel(blocks: Blocks, nonzeros: int, rng: np.random.Generator) -> np.ndarray:
     """A delta kernel with one sparse orthogonal matrix a group; the groups share `nonzeros` to within one."""
-    share, left = divmod(nonzeros, blocks.groups)
-    counts = [share + (group < left) for group in range(blocks.groups)]
-    matrices = [rotate_to(blocks.rows, blocks.cols, count, rng)[0].toarray() for count in counts]
-    return np.concatenate([delta_kernel(matrix, blocks.taps, blocks.axes) for matrix in matrices])
+    return orthogonal_kernels(blocks, [nonzeros], [rng])[0]
+
+
+def orthogonal_kernels(
+    blocks: Blocks, nonzeros: Sequence[int], rngs: Sequence[np.random.Generator], *, shuffle: bool = False
+) -> list[np.ndarray]:
+    """Those of some equal layers, each with its own number and generator."""
+    shares = [divmod(number, blocks.groups) for number in nonzeros]
+    counts = [share + (group < left) for share, left in shares for group in range(blocks.groups)]
+    each = [rng for rng in rngs for _ in range(blocks.groups)]
+    matrices = rotated_arrays(blocks.rows, blocks.cols, counts, each, shuffle=shuffle)
+    layers = [matrices[n : n + blocks.groups] for n in range(0, len(matrices), blocks.groups)]
+    tall = [np.concatenate(layer) if len(layer) > 1 else layer[0] for layer in layers]
+    return [delta_kernel(matrix, blocks.taps, blocks.axes) for matrix in tall]
+
+
+def filled(mask: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`mask` with uniformly drawn further entries, `count` in all."""
+    filled = mask.copy()
+    filled.reshape(-1)[rng.choice(np.flatnonzero(~mask), count - np.count_nonzero(mask), replace=False)] = True
+    return filled

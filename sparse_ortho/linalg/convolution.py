@@ -23,6 +23,8 @@ def delta_kernel(matrix: np.ndarray, taps: int, axes: int) -> np.ndarray:
     """(rows, cols) -> (rows, cols, taps, ..., taps): `matrix` in the middle, 0 elsewhere; `taps` is odd."""
     if taps % 2 == 0:
         raise ValueError(f"{taps} taps have no middle")
+    if axes == 0:
+        return np.ascontiguousarray(matrix)
     kernel = np.zeros((*matrix.shape, *[taps] * axes), dtype=matrix.dtype)
     kernel[(..., *[taps // 2] * axes)] = matrix
     return kernel

@@ -1,35 +1,40 @@
 """Sparse orthogonal matrices by random Givens rotations (Nowak, Gniecki, Szatkowski, Tabor, "Sparser, Better, Deeper,
 Stronger: Improving Static Sparse Training with Exact Orthogonal Initialization", ICML 2024, arXiv 2406.01755).
 
-    A_0 = [I | 0],  A_{t+1} = A_t G(i, j, phi):  a_i <- cos(phi) a_i + sin(phi) a_j, a_j <- cos(phi) a_j - sin(phi) a_i
+    A_0 = [I | 0],  A_{t+1} = A_t G(i, j, phi),   {i, j} uniform among all pairs of columns (zero ones too),
+    phi ~ U(0, 2 pi),   while the density is under the one asked for
 
-with {i, j} uniform among all pairs of columns (zero ones too) and phi ~ U(0, 2 pi), while the density allows. Rotations
-keep A A^T = I, and both columns get the union of their supports. A tall matrix is the transpose of a wide one.
+Rotations keep A A^T = I, and both columns get the union of their supports. A tall matrix is a wide one transposed.
+Where it stops:  "nearer"  the side nearer to the number of nonzeros, as in the paper;
+"under"  the last matrix at or under it, which keeps a budget;
+"predicted"  after as many rotations as make the expected density nearest (`linalg.chain`), without looking;
+"exact"  at the number itself: where the next rotation would pass it, the last 0, 1, 2, 4, ... are taken back and pairs
+are drawn again among those that do not. Every number that an orthogonal matrix can have is reached so, with
+probability one; what no matrix has (`linalg.counts`) is refused.
 
-Not from the paper: the last matrix at or under the budget is kept (theirs: the nearer side); `exact`. Which rotations
-fit is decided on the supports alone, as bit sets; the numbers follow afterwards, all rotations of disjoint columns in
-one sparse product, so that 2048 x 2048 at density 0.05 takes some 16 products and not 5,000 rotations with a recount
-each.
+Not from the paper: all of these but the first. `shuffle` permutes rows and columns and draws a sign for each: without
+it entries (i, i) are nonzero at any density, and in a wide matrix the same columns may stay empty.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array, eye_array
 
 from sparse_ortho import budgets
 from sparse_ortho.errors import UserError
+from sparse_ortho.linalg.chain import expected_rotations
+from sparse_ortho.linalg.counts import impossible
+from sparse_ortho.linalg.rotations import BLOCK, DENSE, Rotations, draw, on_arrays, on_sparse, supports_after
 from sparse_ortho.streams import stream
 
-Rotation = tuple[int, int, float]
-BLOCK = 1024  # rotations drawn at once; part of what a seed means
-RESTARTS = 20
+TOGETHER = 1 << 17  # entries of small matrices that are made together: 1 MiB stays in the cache
+Stop = Literal["under", "nearer", "predicted", "exact"]
 
 
 @dataclass(frozen=True)
@@ -54,148 +59,132 @@ class Info:
 
 
 def sparse_orthogonal(
-    rows: int, cols: int, density: float, *, seed: int, exact: bool = False
+    rows: int,
+    cols: int,
+    density: float,
+    *,
+    seed: int,
+    exact: bool = False,
+    stop: Stop = "under",
+    shuffle: bool = False,
 ) -> tuple[csr_array, Info]:
-    """A random sparse matrix with orthonormal rows (tall: columns) at or under `density`; `exact`: at it or refused."""
+    """A random sparse matrix with orthonormal rows (tall: columns); `exact` is short for `stop="exact"`."""
     budget = budgets.budget(density, rows * cols)
-    matrix, rotations = rotate_to(rows, cols, budget, stream(seed, "init", f"{rows}x{cols}"), exact=exact)
+    rng = stream(seed, "init", f"{rows}x{cols}")
+    matrix, rotations = rotate_to(rows, cols, budget, rng, stop="exact" if exact else stop, shuffle=shuffle)
     return matrix, Info(matrix.nnz / (rows * cols), matrix.nnz, rotations, matrix)
 
 
 def rotate_to(
-    rows: int, cols: int, nonzeros_at_most: int, rng: np.random.Generator, *, exact: bool = False
+    rows: int, cols: int, nonzeros: float, rng: np.random.Generator, *, stop: Stop = "under", shuffle: bool = False
 ) -> tuple[csr_array, int]:
-    """The last matrix of the random sequence with at most that many nonzeros, and its number of rotations."""
+    """A matrix with about `nonzeros` nonzeros, as `stop` says, and its number of rotations."""
+    rotations = _rotations(rows, cols, nonzeros, rng, stop)
+    matrix = on_sparse(min(rows, cols), max(rows, cols), rotations)
     if rows > cols:
-        matrix, rotations = rotate_to(cols, rows, nonzeros_at_most, rng, exact=exact)
-        return csr_array(matrix.T), rotations
-    size = rows * cols
-    if not rows <= nonzeros_at_most <= size:
+        matrix = csr_array(matrix.T)
+    return shuffled(matrix, rng) if shuffle else matrix, len(rotations)
+
+
+def rotated_arrays(
+    rows: int, cols: int, counts: Sequence[int], rngs: Sequence[np.random.Generator], *, shuffle: bool = False
+) -> list[np.ndarray]:
+    """The matrices of `rotate_to`, the same whatever the others, as arrays; small ones some at a time."""
+    each = list(zip(counts, rngs, strict=True))
+    if shuffle or rows * cols > DENSE:
+        return [rotate_to(rows, cols, count, rng, shuffle=shuffle)[0].toarray() for count, rng in each]
+    sequences = [_rotations(rows, cols, count, rng, "under") for count, rng in each]
+    (narrow, wide), some = sorted((rows, cols)), max(1, TOGETHER // (rows * cols))
+    made = [on_arrays(narrow, wide, sequences[n : n + some]) for n in range(0, len(sequences), some)]
+    return [matrix if rows <= cols else matrix.T for part in made for matrix in part]
+
+
+def _rotations(rows: int, cols: int, nonzeros: float, rng: np.random.Generator, stop: Stop) -> Rotations:
+    """Those of the wide orientation."""
+    (narrow, wide), size = sorted((rows, cols)), rows * cols
+    if not narrow <= nonzeros <= size:
         raise UserError(
             "density",
-            f"no orthogonal {rows} x {cols} matrix (or its transpose) has {nonzeros_at_most} nonzeros",
-            found=float(f"{nonzeros_at_most / size:.6g}"),
-            allowed=f"[{rows / size:.6g}, 1] ({rows} to {size} nonzeros)",
+            f"no orthogonal {rows} x {cols} matrix (or its transpose) has {nonzeros:g} nonzeros",
+            found=float(f"{nonzeros / size:.6g}"),
+            allowed=f"[{narrow / size:.6g}, 1] ({narrow} to {size} nonzeros)",
         )
-    for _ in range(RESTARTS if exact else 1):
-        supports = [1 << row if row < rows else 0 for row in range(cols)]
-        sequence, missing = _until(supports, nonzeros_at_most - rows, rng)
-        if exact:
-            sequence, missing = _finish(supports, sequence, missing, rng)
-        if not (exact and missing):
-            return _apply(rows, cols, sequence), len(sequence)
-    raise UserError(
-        "density",
-        f"exactly {nonzeros_at_most} nonzeros were not reached for {rows} x {cols} in {RESTARTS} tries: every pair of "
-        f"columns left adds more than is missing; leave exact out, or take another density",
-    )
+    if stop == "exact":
+        return _exactly(narrow, wide, int(nonzeros), rng)
+    if stop == "predicted" and nonzeros < size:
+        count = round(expected_rotations(rows, cols, nonzeros / size))
+        return Rotations.join([draw(wide, rng) for _ in range(0, count, BLOCK)]).take(slice(count))
+    return _until(narrow, wide, nonzeros - narrow, rng, nearer=stop == "nearer")
 
 
-def _draw(cols: int, rng: np.random.Generator) -> Iterator[Rotation]:
-    """Uniform unordered pairs of columns with uniform angles, without end."""
+def _until(rows: int, cols: int, missing: float, rng: np.random.Generator, *, nearer: bool = False) -> Rotations:
+    """Rotations up to the first one that adds more nonzeros than are missing, or with it where that is nearer."""
+    supports, blocks = supports_after(rows, cols), []
+    while missing > 0:
+        block, kept = draw(cols, rng), 0
+        for i, j in block.pairs():
+            added = (supports[i] ^ supports[j]).bit_count()  # |S_i u S_j| * 2 - |S_i| - |S_j|
+            if added >= missing:  # of two equally near sides the denser
+                kept += added == missing or (nearer and added <= 2 * missing)
+                missing = 0
+                break
+            supports[i] = supports[j] = supports[i] | supports[j]
+            missing -= added
+            kept += 1
+        blocks.append(block.take(slice(kept)))
+    return Rotations.join(blocks)
+
+
+def _exactly(rows: int, cols: int, nonzeros: int, rng: np.random.Generator) -> Rotations:
+    """Rotations that end at `nonzeros`: the random ones up to it, as many as can stay, and drawn ones that fit."""
+    if nonzeros in (never := impossible(rows, cols)):
+        near = [n for n in range(nonzeros - 3, nonzeros + 4) if rows <= n <= rows * cols and n not in never]
+        raise UserError(
+            "density",
+            f"no orthogonal {rows} x {cols} matrix has exactly {nonzeros} nonzeros, however it is made",
+            found=float(f"{nonzeros / (rows * cols):.6g}"),
+            allowed=f"{', '.join(map(str, near))} nonzeros, or any other number from {rows} to {rows * cols} "
+            f"but {', '.join(map(str, never))}",
+        )
     while True:
-        first = rng.integers(cols, size=BLOCK)
-        second = rng.integers(cols - 1, size=BLOCK)
-        angle = rng.uniform(0.0, 2.0 * math.pi, size=BLOCK)
-        second += second >= first
-        # The pair is unordered, so the smaller index always plays i.
-        yield from zip(
-            np.minimum(first, second).tolist(), np.maximum(first, second).tolist(), angle.tolist(), strict=True
-        )
+        sequence = _until(rows, cols, nonzeros - rows, rng)
+        taken_back = 0
+        while taken_back <= len(sequence):
+            kept = sequence.take(slice(len(sequence) - taken_back))
+            supports = supports_after(rows, cols, kept)
+            rest = _close(supports, nonzeros - sum(s.bit_count() for s in supports), rng)
+            if rest is not None:
+                return Rotations.join([kept, *rest])
+            taken_back = max(1, 2 * taken_back)
 
 
-def _until(supports: list[int], missing: int, rng: np.random.Generator) -> tuple[list[Rotation], int]:
-    """Rotations up to the first one that adds more nonzeros than are missing; `supports` (bit sets) follow."""
-    sequence: list[Rotation] = []
-    if missing == 0:
-        return sequence, 0
-    for rotation in _draw(len(supports), rng):
-        i, j, _ = rotation
-        added = (supports[i] ^ supports[j]).bit_count()  # |S_i u S_j| * 2 - |S_i| - |S_j|
-        if added > missing:
-            break
-        supports[i] = supports[j] = supports[i] | supports[j]
-        sequence.append(rotation)
-        missing -= added
-        if missing == 0:
-            break
-    return sequence, missing
-
-
-def _finish(
-    supports: list[int], sequence: list[Rotation], missing: int, rng: np.random.Generator
-) -> tuple[list[Rotation], int]:
-    """Go on with pairs drawn uniformly among those that add at least one nonzero and at most what is missing."""
+def _close(supports: list[int], missing: int, rng: np.random.Generator) -> list[Rotations] | None:
+    """Rotations that add exactly what is missing, of `BLOCK` tries the first that does, else the first that fits."""
+    sequence = []
     while missing:
-        pair = _some_pair(supports, missing, rng)
-        if pair is None:
-            break
-        i, j = pair
-        missing -= (supports[i] ^ supports[j]).bit_count()
+        block, fitting = draw(len(supports), rng), {}
+        for which, (i, j) in enumerate(block.pairs()):
+            added = (supports[i] ^ supports[j]).bit_count()
+            if 0 < added <= missing:
+                fitting.setdefault(added, which)
+        if not fitting:
+            return None
+        added = missing if missing in fitting else next(iter(fitting))
+        chosen = block.take([fitting[added]])
+        ((i, j),) = chosen.pairs()
         supports[i] = supports[j] = supports[i] | supports[j]
-        sequence.append((i, j, float(rng.uniform(0.0, 2.0 * math.pi))))
-    return sequence, missing
+        sequence.append(chosen)
+        missing -= added
+    return sequence
 
 
-def _some_pair(supports: list[int], missing: int, rng: np.random.Generator) -> tuple[int, int] | None:
-    # Trying at random is uniform among the pairs that fit; looking at all M^2 / 2 waits until that has failed.
-    tries = _draw(len(supports), rng)
-    for _ in range(BLOCK):
-        i, j, _ = next(tries)
-        if 0 < (supports[i] ^ supports[j]).bit_count() <= missing:
-            return i, j
-    width = -(-max(s.bit_length() for s in supports) // 64) * 8
-    bits = np.frombuffer(b"".join(s.to_bytes(width, "little") for s in supports), dtype=np.uint64)
-    bits = bits.reshape(len(supports), -1)  # column x 64-row word
-    fits = []
-    for i in range(len(supports) - 1):
-        added = np.bitwise_count(bits[i + 1 :] ^ bits[i]).sum(axis=1, dtype=np.int64)
-        fits.append(np.flatnonzero((added > 0) & (added <= missing)) + i + 1)
-    ends = np.cumsum([len(f) for f in fits])
-    if not len(ends) or ends[-1] == 0:
-        return None
-    pick = int(rng.integers(ends[-1]))
-    i = int(np.searchsorted(ends, pick, side="right"))
-    return i, int(fits[i][pick - ends[i]])
-
-
-def _apply(rows: int, cols: int, sequence: list[Rotation]) -> csr_array:
-    """[I | 0] times all rotations. Those of disjoint columns commute, so each goes into the earliest product it can."""
-    ready = [0] * cols
-    products: list[list[Rotation]] = []
-    for rotation in sequence:
-        i, j, _ = rotation
-        turn = max(ready[i], ready[j])
-        if turn == len(products):
-            products.append([])
-        products[turn].append(rotation)
-        ready[i] = ready[j] = turn + 1
-    turned = csr_array((np.ones(rows), (np.arange(rows), np.arange(rows))), shape=(cols, rows))  # A^T: columns are rows
-    for product in products:
-        turned = _rotation_matrix(cols, product) @ turned
-    matrix = csr_array(turned.T)
-    matrix.sort_indices()
-    return matrix
-
-
-def _rotation_matrix(cols: int, rotations: list[Rotation]) -> csr_array:
-    i, j, angle = (np.array(part) for part in zip(*rotations, strict=True))
-    still = np.setdiff1d(np.arange(cols), np.concatenate([i, j]))
-    cos, sin = np.cos(angle), np.sin(angle)
-    values = np.concatenate([np.ones(len(still)), cos, sin, -sin, cos])
-    where = (np.concatenate([still, i, i, j, j]), np.concatenate([still, i, j, i, j]))
-    return csr_array(coo_array((values, where), shape=(cols, cols)))
-
-
-def expected_density(rows: int, cols: int, rotations: int) -> float:
-    """E[density] after that many rotations: a row is a pure-birth chain, k -> k + 1 with 2 k (M - k) / (M (M - 1))."""
-    most = max(rows, cols)
-    k = np.arange(most + 1)
-    birth = 2.0 * k * (most - k) / (most * max(1, most - 1))
-    chance = np.zeros(most + 1)
-    chance[1] = 1.0
-    for _ in range(rotations):
-        moved = chance * birth
-        chance -= moved
-        chance[1:] += moved[:-1]
-    return float(chance @ k) / most
+def shuffled(matrix: csr_array, rng: np.random.Generator) -> csr_array:
+    """Rows and columns in random order, each with a random sign."""
+    entries = coo_array(matrix)
+    values, places = entries.data, []
+    for side, place in enumerate(entries.coords):
+        values = values * rng.choice([-1.0, 1.0], entries.shape[side])[place]  # pyright: ignore[reportOptionalSubscript]
+        places.append(rng.permutation(entries.shape[side])[place])  # pyright: ignore[reportOptionalSubscript]
+    mixed = csr_array(coo_array((values, tuple(places)), shape=entries.shape))
+    mixed.sort_indices()
+    return mixed

@@ -10,7 +10,7 @@ from typing import Any
 from sparse_ortho.errors import UserError
 from sparse_ortho.plan.config import Block, Exhibit, Grid
 
-KEYS = ("data", "density", "fixed_seeds", "init", "mask", "measure", "model", "score_init", "train")
+KEYS = ("data", "density", "fixed_seeds", "init", "mask", "measure", "model", "rule", "score_init", "train")
 AXES = ("data", "model", "mask", "init", "density")
 
 
@@ -96,7 +96,7 @@ def axis_value(cell: Mapping[str, Any], axis: str, where: str) -> Any:
         value = value.get("name") or "+".join(str(part) for part in value.values())
     if axis == "density" and (value is None or isinstance(value, int | float)):
         return 1.0 if value is None else float(value)
-    return "dense" if axis == "mask" and value is None else value
+    return {"mask": "dense", "rule": "static"}.get(axis) if value is None else value
 
 
 def _matches(cell: Mapping[str, Any], pattern: Mapping[str, Any], where: str) -> bool:

@@ -20,6 +20,7 @@ from sparse_ortho.plan.grid import named
 from sparse_ortho.plan.mask_words import expand_aliases, expand_mask, layers_kind, mask_word
 from sparse_ortho.plan.model_words import expand_model
 from sparse_ortho.plan.options import check, literal_of
+from sparse_ortho.plan.rule_words import expand_rule
 from sparse_ortho.registry import resolve
 
 SCORE_INIT = {"name": "kaiming"}
@@ -77,7 +78,11 @@ def resolve_cell(raw: Mapping[str, Any], where: str) -> Cell:
     train = check((TRAIN,), named(raw.get("train") or {}, f"{where}.train"), f"{where}.train")
     spec = net | {"train": train} | _fixed(fixed, "order", "dropout", "augmentation", "rewiring")
     inputs = {"data": nodes["data"].id, "init": nodes["init"].id}
-    nodes["train"] = _node("train", spec, inputs, [("models", model)], words)
+    methods, spoken = [("models", model)], words
+    if rule := expand_rule(raw.get("rule"), f"{where}.rule", None if mask is None else density, train):
+        spec, spoken = spec | {"rule": rule}, [*words[:-1], rule["name"], words[-1]]
+        methods.append(("rules", rule))
+    nodes["train"] = _node("train", spec, inputs, methods, spoken)
     spec = net | {"measure": measure} | _fixed(fixed, "order")
     nodes["measure"] = _node("measure", spec, inputs, [("models", model), ("measures", measure)], words)
     return Cell(nodes)

@@ -134,7 +134,9 @@ class Layout:
     # what a job takes --------------------------------------------------------------------------------------------
 
     def threads(self, name: str) -> int:
-        return max(int((defaults(TRAIN) | dict(n.spec["train"]))["threads"]) for n in self.bundle("train", name).nodes)
+        """Cores of a training bundle: those of every rank."""
+        trained = [defaults(TRAIN) | dict(node.spec["train"]) for node in self.bundle("train", name).nodes]
+        return max(int(options["threads"]) * int(options["ranks"]) for options in trained)
 
     def minutes(self, stage: str, name: str) -> int:
         """Nominal run time of a bundle with a margin, for a scheduler."""

@@ -12,7 +12,20 @@ from sparse_ortho.registry import table
 
 # Of the released program of EOI; its SAO keeps the first and the last layer dense, whatever the word before it says.
 INIT_SUFFIXES = {"AI": "isometry", "EI": "eoi", "EIS": "eoi_structured", "SAO": "sao"}
-MASK_ALIASES = {"GraSP": "grasp", "global_magnitude": "magnitude", "uni_skip": "uniform_skip"}
+# Scores of ToST, density schemes of Random Pruning and of the program beside "Why Random Pruning Is All We Need".
+MASK_ALIASES: dict[str, Any] = {
+    **{"FORCE": "force", "GraSP": "grasp", "OMP": "magnitude", "SNIP": "snip", "SynFlow": "synflow"},
+    **{"global_magnitude": "magnitude", "RP": {"score": "random", "layers": "global"}},
+    "TP": {"score": {"name": "taylor", "squares": "after"}, "layers": "global"},
+    **{"ER": "er", "ERK": "erk", "ERK_plus": "erk_plus", "ER_init": "uniform", "uni_skip": "uniform_skip"},
+    **{"ER_same_params": "balanced", "ER_same_params_per_layer": "balanced"},
+    **{"pyramid_sparsity": "pyramid", "pyramidal": "pyramid"},
+    "ER_flow": {"score": "random_flow", "layers": "uniform"},
+    **{"ER_init_global": "synflow_ratio", "ER_synflow": "synflow_ratio"},
+    **{f"ER-{paper}": f"{score}_ratio" for paper, score in (("GraSP", "grasp"), ("SNIP", "snip"))},
+    "ER-SynFlow": "synflow_ratio",
+}
+RATIO = "_ratio"  # after a score: the layers' counts are its own, positions are random
 WORD_ALIASES = {"SAO": "uni_skip_SAO", "uniform_SAO": "uni_skip_SAO"}
 
 
@@ -28,6 +41,8 @@ def expand_aliases(raw: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     init = INIT_SUFFIXES.get(suffix) if stem else None
     base = stem if init else word
     mask = MASK_ALIASES.get(base, base.removesuffix("_direct"))
+    if isinstance(mask, str) and mask.endswith(RATIO) and mask.removesuffix(RATIO) in table("scores"):
+        mask = {"score": "random", "layers": mask.removesuffix(RATIO)}
     if not init:
         return {**raw, "mask": mask}
     given = named(raw.get("init") or init, f"{where}.init")
@@ -75,5 +90,5 @@ def mask_word(mask: Mapping[str, Any] | None) -> str:
         return "dense"
     score, layers = mask["score"]["name"], mask["layers"]["name"]
     if score == "random" and layers not in ("global", "given"):
-        return layers if layers_kind(mask["layers"]) == "densities" else f"{layers}_ratio"
+        return layers if layers_kind(mask["layers"]) == "densities" else f"{layers}{RATIO}"
     return score if layers == "global" else f"{score}_{layers}"

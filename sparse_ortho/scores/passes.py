@@ -24,24 +24,34 @@ NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 Tensors = dict[str, torch.Tensor]
 
 
-def leaves(probe: Probe) -> Tensors:
-    """The weights as tensors that collect gradients and belong to no model."""
-    return {name: weight.detach().clone().requires_grad_() for name, weight in probe.weights.items()}
-
-
-def rest(probe: Probe) -> Tensors:
-    """All other parameters, and copies of the buffers, under the names that `functional_call` knows."""
-    own = set(names(probe).values())
-    parameters = {name: p.detach() for name, p in probe.model.named_parameters() if name not in own}
-    return {**parameters, **{name: buffer.clone() for name, buffer in probe.model.named_buffers()}}
+def leaves(probe: Probe, double: bool = False) -> Tensors:
+    """The weights as tensors that collect gradients and belong to no model, in float64 if `double`."""
+    copies = {name: weight.detach().clone() for name, weight in probe.weights.items()}
+    return {name: (copy.double() if double else copy).requires_grad_() for name, copy in copies.items()}
 
 
 def names(probe: Probe) -> dict[str, str]:
     """Our name of a weight -> the first name that the model has for it; a tied weight is handed over once."""
-    first = {id(p): name for name, p in probe.model.named_parameters()}
-    every = probe.model.named_parameters(remove_duplicate=False)
-    known = {plain_name(name): first[id(p)] for name, p in every}
+    first: dict[int, str] = {}
+    known: dict[str, str] = {}
+    for name, parameter in probe.model.named_parameters(remove_duplicate=False):
+        known[plain_name(name)] = first.setdefault(id(parameter), name)
     return {name: known[name] for name in probe.weights}
+
+
+def state_of(probe: Probe, weights: Tensors) -> Tensors:
+    """All that `functional_call` wants: `weights`, the other parameters, and copies of the buffers.
+
+    The others are as precise as the weights; statistics in float32 beside weights in float16 stay what they are.
+    """
+    own, kind = {name: weights[ours] for ours, name in names(probe).items()}, next(iter(weights.values())).dtype
+    parameters = {name: _at_least(p.detach(), kind) for name, p in probe.model.named_parameters() if name not in own}
+    buffers = {name: _at_least(buffer.clone(), kind) for name, buffer in probe.model.named_buffers()}
+    return parameters | buffers | own
+
+
+def _at_least(tensor: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, kind)) if tensor.is_floating_point() else tensor
 
 
 @contextmanager
@@ -64,8 +74,8 @@ def losses(probe: Probe, weights: Tensors, temperature: float = 1.0) -> Iterator
     if not probe.batches:
         raise UserError("data", "holds no batch")
     loss = cross_entropy if probe.loss is None else probe.loss
-    state = {**rest(probe), **{name: weights[ours] for ours, name in names(probe).items()}}
     like = next(iter(weights.values()))
+    state = state_of(probe, weights)
     for x, y in probe.batches:
         x = x.to(like) if x.is_floating_point() else x.to(like.device)
         with undisturbed(probe.model, batch_statistics=True):

@@ -28,6 +28,7 @@ MEANING = {
     "mask": "which weights are kept: a density scheme, a score, dense, or {score: ..., layers: ...}",
     "density": "fraction of the weights that is kept, in (0, 1]",
     "init": "initialisation",
+    "rule": "how the masks change in training: the name of a rule, or {name: ..., every: ...} (static: they do not)",
     "score_init": "initialisation that a score reading weights sees (kaiming)",
     "train": "how it is trained",
     "measure": "what stage measure computes (not used by a run)",
@@ -110,6 +111,7 @@ def help_text() -> str:
         "init": "inits",
         "mask (layers)": "densities",
         "mask (score)": "scores",
+        "rule": "rules",
     }
     for key, kind in kinds.items():
         lines.append(f"{key}:")

@@ -10,6 +10,7 @@ from sparse_ortho.plan.job import Job, Task
 from sparse_ortho.stages.bundle import Bundles, Context, Made, from_start, identity_facts, run, streams_of
 from sparse_ortho.store import Result
 from sparse_ortho.training.columns import CURVE_COLUMNS, RECORD_COLUMNS
+from sparse_ortho.training.launched import launched
 
 
 def main(job: Job, context: Context, data: str, inits: list[str], records: str, curves: str) -> None:
@@ -21,7 +22,13 @@ def main(job: Job, context: Context, data: str, inits: list[str], records: str, 
 
 
 def seeds(job: Job, context: Context, data: str, inits: list[str]) -> list[Made]:
-    """Every seed of the job, trained or served."""
+    """Every seed of the job, trained or served. A process that was started as another rank than 0 ends in here."""
+    started = launched()
+    if started and any(task.spec["train"].get("ranks") == started[1] for task in job.cells):
+        from sparse_ortho.training.rank_processes import enter
+        from sparse_ortho.training.together import serve
+
+        enter(serve, job.env["device"])
     starts, images = Bundles(inits), {}
 
     def make(task: Task, seed: int, scratch: Path) -> Result:

@@ -8,16 +8,21 @@ from typing import Any
 import torch
 
 from sparse_ortho.devices import prepare
+from sparse_ortho.masks import maskable
 from sparse_ortho.plan.job import Task
+from sparse_ortho.registry import load
 from sparse_ortho.stages.bundle import Context, split
 from sparse_ortho.stages.networks import build
+from sparse_ortho.stages.options import options_of
 from sparse_ortho.store import Result
 from sparse_ortho.streams import Streams
 from sparse_ortho.training.checkpoint import Checkpointer
 from sparse_ortho.training.loop import train_seed
 from sparse_ortho.training.options import TrainOptions
+from sparse_ortho.training.parts import Part
 from sparse_ortho.training.progress import News
 from sparse_ortho.training.resident import resident
+from sparse_ortho.training.rewired import Rewired
 from sparse_ortho.training.runs import run_arrays
 from sparse_ortho.training.stopping import Stopping
 
@@ -33,9 +38,20 @@ def train_task(
     model = build(task.spec)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in split(start, "weights")})
     masks = {name: torch.from_numpy(array) for name, array in split(start, "masks")} or None
+    parts: list[Part] = []
+    if "rule" in task.spec:
+        masks = masks or {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in maskable(model).items()}
+        name, told = options_of(task.spec["rule"])
+        parts.append(Rewired(load("rules", name)(**told)))
     news = News(lambda line: context.say(f"train {task.id} seed {seed}: {line}"))
     with Stopping() as stopping:
         checkpoint = Checkpointer(scratch, context.checkpoint_every, stopping)
-        splits = images["splits"]
-        outcome = train_seed(model, splits, masks, options, streams, place, checkpoint=checkpoint, news=news)
+        network = (model, images["splits"], masks, options, streams, place)
+        mine: dict[str, Any] = {"parts": parts, "checkpoint": checkpoint, "news": news}
+        if options.ranks == 1:
+            outcome = train_seed(*network, **mine)
+        else:
+            from sparse_ortho.training.together import train_together
+
+            outcome = train_together(*network, folder=scratch, **mine)
     return Result({"record": outcome.record, "curves": outcome.curves}, run_arrays(model, masks))

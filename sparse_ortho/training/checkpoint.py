@@ -81,7 +81,7 @@ def identity(run: Run) -> str:
     arrays |= {f"masks/{name}": numpy(mask) for name, mask in (run.masks or {}).items()}
     arrays |= {f"labels/{name}": numpy(split.y) for name, split in run.splits.items()}
     seeds = [run.streams.seed, dict(run.streams.fixed)]
-    parts = [type(part).__qualname__ for part in run.parts]
+    parts = [type(part).__qualname__ + part.about for part in run.parts]
     return digest_text(f"{FORMAT} {digest_arrays(arrays)} {run.options} {canonical(seeds)} {parts} {run.device.type}")
 
 

@@ -8,26 +8,34 @@ from collections.abc import Mapping
 import torch
 
 from sparse_ortho.training.losses import cross_entropy, logits_of
+from sparse_ortho.training.ranks import Alone
 from sparse_ortho.training.resident import Split
 
-BATCH = 1000
+BATCH, NUMBERS = 1000, 1 << 24  # images a batch, fewer of large ones: 64 MB of float32
 Score = tuple[float | None, float | None]
 
 
-def evaluate(model: torch.nn.Module, splits: Mapping[str, Split]) -> dict[str, Score]:
+def evaluate(model: torch.nn.Module, splits: Mapping[str, Split], ranks: Alone | None = None) -> dict[str, Score]:
     """(mean loss, accuracy) of every part with one synchronisation; an empty part has neither."""
-    training = model.training
+    ranks = ranks or Alone()
+    sizes = {name: batch_size(split) for name, split in splits.items()}
+    batches = {name: -(-len(split) // sizes[name]) for name, split in splits.items()}
+    training, device = model.training, next(iter(splits.values())).y.device
     model.eval()
     with torch.inference_mode():
-        scores = [batch_score(model(x), y) for split in splits.values() for x, y in split.slices(BATCH)]
-        losses, correct = torch.stack([torch.stack(score) for score in scores]).T.tolist() if scores else ([], [])
+        parts = [split.slices(sizes[name], ranks.rank, ranks.size) for name, split in splits.items()]
+        scores = [torch.stack(batch_score(model(x), y)) for part in parts for x, y in part]
+        losses, correct = ranks.merged(scores, list(batches.values()), device).T.tolist()
     model.train(training)
     result: dict[str, Score] = {}
     for name, split in splits.items():
-        batches = -(-len(split) // BATCH)
-        result[name] = mean_score(losses[:batches], correct[:batches], len(split))
-        losses, correct = losses[batches:], correct[batches:]
+        result[name] = mean_score(losses[: batches[name]], correct[: batches[name]], len(split))
+        losses, correct = losses[batches[name] :], correct[batches[name] :]
     return result
+
+
+def batch_size(split: Split) -> int:
+    return max(1, min(BATCH, NUMBERS // max(1, math.prod(split.shape))))
 
 
 def batch_score(outputs: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

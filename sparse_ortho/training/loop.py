@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from sparse_ortho.errors import UserError
 from sparse_ortho.streams import Streams
 from sparse_ortho.training.averaging import WeightAverage
 from sparse_ortho.training.checkpoint import Checkpointer
@@ -17,6 +18,7 @@ from sparse_ortho.training.options import TrainOptions
 from sparse_ortho.training.parts import Part, StaticMasks
 from sparse_ortho.training.precision import Precision
 from sparse_ortho.training.progress import News, failure, finished_epoch
+from sparse_ortho.training.ranks import Alone
 from sparse_ortho.training.records import Outcome, curve_row, kept, selected
 from sparse_ortho.training.resident import Split
 from sparse_ortho.training.speed import faster
@@ -35,8 +37,12 @@ def train_seed(
     parts: Sequence[Part] = (),
     checkpoint: Checkpointer | None = None,
     news: News | None = None,
+    ranks: Alone | None = None,
 ) -> Outcome:
     """Train `model` in place on the parts that `resident` made. A run that diverges ends early and says why."""
+    ranks = ranks or Alone()
+    if options.ranks != ranks.size:
+        raise UserError("train.ranks", "is for train_together, which starts the other processes", found=options.ranks)
     if masks is not None and not any(part.owns_masks for part in parts):
         parts = (StaticMasks(masks), *parts)
     if options.ema:
@@ -45,13 +51,16 @@ def train_seed(
     clock = Clock(options, len(splits["train"]))
     numbers = Precision(options.precision, device)
     forward = faster(model, options)
-    run = Run(model, optimizer(options, model), clock, splits, masks, parts, options, streams, device, numbers, forward)
+    moving = (optimizer(options, model), clock)
+    run = Run(model, *moving, splits, masks, parts, options, streams, device, numbers, forward, ranks)
 
     torch.manual_seed(int(streams("dropout").integers(2**63)))
     for part in parts:
         part.begin(run)
-    if not (checkpoint and checkpoint.load(run)):
-        run.curves.append(curve_row(0, 0, clock.lr, evaluate(model, splits)))
+    if not ranks.begin(run, bool(checkpoint and checkpoint.load(run))):
+        # Streamed pictures are decoded to be trained on; once more for the first point of a curve costs an epoch.
+        shown = {part: split for part, split in splits.items() if part != "train" or not split.streamed}
+        run.curves.append(curve_row(0, 0, clock.lr, evaluate(model, shown, ranks)))
 
     if news:
         news.begin(run)
@@ -80,3 +89,4 @@ def train_epoch(run: Run, checkpoint: Checkpointer | None, news: News | None) ->
             checkpoint.after_step(run)
     for part in run.parts:
         part.end_epoch(run)
+    run.ranks.end_epoch(run)

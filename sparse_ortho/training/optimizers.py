@@ -25,7 +25,12 @@ def optimizer(options: TrainOptions, model: nn.Module) -> torch.optim.Optimizer:
     common: dict[str, Any] = {"lr": options.lr, "fused": fused, "foreach": not fused}
     if options.optimizer == "sgd":
         nesterov = options.nesterov and options.momentum > 0
-        return torch.optim.SGD(groups, momentum=options.momentum, nesterov=nesterov, **common)
+        made = torch.optim.SGD(groups, momentum=options.momentum, nesterov=nesterov, **common)
+        if options.precision == "fp16" and options.momentum:
+            # Begun at 0: where float16 skips the first step, torch 2.15's fused kernel leaves it as memory was.
+            for parameter in model.parameters():
+                made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return made
     kind = torch.optim.Adam if options.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, betas=options.betas, eps=options.eps, **common)
 
@@ -41,7 +46,7 @@ def decay_groups(options: TrainOptions, model: nn.Module) -> list[dict[str, Any]
 
 def undecayed(rule: str, model: nn.Module) -> Iterator[str]:
     """Names of the parameters that the rule spares."""
-    weights = maskable(model)
+    weights = maskable(model) if rule == "weights" else {}
     normalised = {
         f"{path}.{name}" if path else name
         for path, module in model.named_modules()

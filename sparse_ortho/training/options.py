@@ -31,6 +31,7 @@ class TrainOptions:
     milestones: tuple[float, ...] = (0.5, 0.75)  # of schedule "step": fractions of the epochs
     gamma: float = 0.1  # of the schedules that drop: the factor at each drop
     threads: int = 1
+    ranks: int = 1  # processes that share the rows of each batch (ranks.py); a sum over ranks rounds differently
     # optimizer
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     betas: tuple[float, float] = (0.9, 0.999)  # of Adam and AdamW
@@ -76,6 +77,7 @@ class TrainOptions:
         check("epochs", self.epochs, self.epochs >= 0, "must be at least 0")
         check("batch_size", self.batch_size, self.batch_size >= 1, "must be at least 1")
         check("threads", self.threads, self.threads >= 1, "must be at least 1")
+        check("ranks", self.ranks, self.ranks >= 1, "must be at least 1")
         for name in ("lr", "final_lr", "weight_decay", "clip_norm", "rotation", "brightness", "contrast", "saturation"):
             value = getattr(self, name)
             check(name, value, 0 <= value < math.inf, "must be a finite number, at least 0")

@@ -23,6 +23,7 @@ class Part:
     """
 
     owns_masks: bool = False  # True: this part keeps the masked weights at zero, and `run.masks` up to date
+    about: str = ""  # what a part is told; a checkpoint of one that was told otherwise is another run's
 
     def begin(self, run: Run) -> None: ...
 

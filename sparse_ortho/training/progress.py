@@ -19,7 +19,7 @@ def finished_epoch(run: Run) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         for part in run.parts:
             stack.enter_context(part.evaluating(run))
-        others = evaluate(run.model, {part: run.splits[part] for part in ("validation", "test")})
+        others = evaluate(run.model, {part: run.splits[part] for part in ("validation", "test")}, run.ranks)
     scores = {"train": trained_score(run), **others}
     lr = run.optimizer.param_groups[0]["lr"]
     run.clock.end_epoch()
@@ -37,9 +37,9 @@ def trained_score(run: Run) -> Score:
 
 
 def failure(run: Run) -> str | None:
-    """Why the run cannot go on, or None: a part of the data that exists has a loss which is not finite."""
+    """Why the run cannot go on, or None: a part of the data that was looked at has a loss which is not finite."""
     last = run.curves[-1]
-    broken = [part for part, split in run.splits.items() if len(split) and last[f"{part}_loss"] is None]
+    broken = [part for part, split in run.splits.items() if len(split) and last.get(f"{part}_loss", 0.0) is None]
     return f"{' and '.join(broken)} loss not finite at epoch {last['epoch']}" if broken else None
 
 

@@ -50,8 +50,8 @@ def selected(curves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "validation_accuracy_last": last["validation_accuracy"],
         "validation_accuracy_best": best and best["validation_accuracy"],
         "best_epoch": best and best["epoch"],
-        "train_accuracy_last": last["train_accuracy"],
-        "train_loss_last": last["train_loss"],
+        "train_accuracy_last": last.get("train_accuracy"),  # streamed pictures are not looked at before they train
+        "train_loss_last": last.get("train_loss"),
         "test_loss_last": last["test_loss"],
     }
 

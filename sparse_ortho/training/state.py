@@ -13,6 +13,7 @@ from sparse_ortho.training.clock import Clock
 from sparse_ortho.training.options import TrainOptions
 from sparse_ortho.training.parts import Part
 from sparse_ortho.training.precision import Precision
+from sparse_ortho.training.ranks import Alone
 from sparse_ortho.training.resident import Split
 
 
@@ -29,6 +30,7 @@ class Run:
     device: torch.device
     precision: Precision
     forward: Callable[[torch.Tensor], torch.Tensor]  # the model, or a faster form of it, for training steps
+    ranks: Alone = field(default_factory=Alone)
     # One scalar a step of this epoch, left on the device until the epoch ends: its only synchronisation.
     losses: list[torch.Tensor] = field(default_factory=list)
     correct: list[torch.Tensor] = field(default_factory=list)

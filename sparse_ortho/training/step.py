@@ -13,13 +13,17 @@ def train_step(run: Run, x: torch.Tensor, y: torch.Tensor) -> None:
     options = run.options
     for group in run.optimizer.param_groups:
         group["lr"] = run.clock.lr
-    with run.precision.passes():
+    with run.ranks.noise(run), run.precision.passes():
         logits = logits_of(run.forward(x))
     loss = next((own for part in run.parts if (own := part.loss(logits, y)) is not None), None)
     if loss is None:
         loss = cross_entropy(logits, y, alpha=options.label_smoothing, over=options.smoothing)
+    loss = run.ranks.weighed(run, loss, len(y))
     run.optimizer.zero_grad(set_to_none=True)
-    run.precision.backward(loss, run.optimizer)
+    run.precision.backward(loss)
+    right = (logits.detach().argmax(1) == y).sum()
+    mean, right = run.ranks.summed(run, loss.detach(), right)
+    run.precision.unscale(run.optimizer)
     for part in run.parts:
         part.before_step(run)
     if options.clip_norm:
@@ -27,8 +31,8 @@ def train_step(run: Run, x: torch.Tensor, y: torch.Tensor) -> None:
     if run.precision.step(run.optimizer):
         for part in run.parts:
             part.after_step(run)
-    run.losses.append(loss.detach())
-    run.correct.append((logits.detach().argmax(1) == y).sum())
+    run.losses.append(mean)
+    run.correct.append(right)
     run.clock.end_step()
 
 
@@ -37,6 +41,8 @@ def clip(run: Run, most: float) -> None:
     """Scale the gradient to a norm of at most `most`. Masked weights do not count: their gradient moves nothing."""
     masks = run.masks or {}
     named = [(plain_name(name), p.grad) for name, p in run.model.named_parameters() if p.grad is not None]
+    if not named:  # a rule put an update of its masks in the place of this step
+        return
     acting = [grad * masks[name].to(grad.device) if name in masks else grad for name, grad in named]
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(acting)))  # pyright: ignore[reportPrivateImportUsage]
     factor = (most / norm).clamp_max(1.0)

@@ -34,7 +34,7 @@ RAW = {
 def surfaces() -> Iterator[str]:
     """Everything whose options enter an identity."""
     yield from (BUILD, TAKE, INITIALIZE, TRAIN)
-    for kind in ("datasets", "densities", "inits", "measures", "models", "scores"):
+    for kind in ("datasets", "densities", "inits", "measures", "models", "rules", "scores"):
         for name in TABLES[kind]:
             yield resolve(kind, name)
 

@@ -16,6 +16,7 @@ from sparse_ortho.masks import maskable
 from sparse_ortho.probe import Probe
 from sparse_ortho.prune import choose, make_masks
 from sparse_ortho.registry import available, beside, load, resolve
+from sparse_ortho.signatures import options_of
 from sparse_ortho.streams import Streams
 
 SCORES, DENSITIES, INITS = (available()[kind] for kind in ("scores", "densities", "inits"))
@@ -74,8 +75,15 @@ def digests(tensors):
 def dense_ends(scheme, shapes):
     """The weights that a density scheme keeps whatever the total; below them it has to refuse."""
     sizes = [math.prod(shape) for shape in shapes.values()]
-    fixed = scheme in DENSITIES and beside("densities", scheme, "DENSE", None) == "ends"
-    return sizes[0] + sizes[-1] if fixed else 0
+    fixed = beside("densities", scheme, "DENSE", {}) if scheme in DENSITIES else {}
+    ends = {"first": 1.0, "last": 1.0} if fixed == "ends" else fixed
+    where = {"first": sizes[0], "last": sizes[-1]}
+    return sum(budget(density, where[end]) for end, density in ends.items())
+
+
+def exact(scheme):
+    """Whether a density scheme meets its total, as all do that are not released programs'."""
+    return scheme not in DENSITIES or beside("densities", scheme, "EXACT", True)
 
 
 @pytest.mark.parametrize("density", TARGETS)
@@ -87,7 +95,11 @@ def test_every_score_meets_every_budget_exactly(score, layers, density):
             make_masks(net(), density, score=score, layers=layers, seed=0, data=batches(), loss=cross_entropy)
         return
     masks = make_masks(net(), density, score=score, layers=layers, seed=0, data=batches(), loss=cross_entropy)
-    assert masks.nonzeros == budget(density, 120 + 80 + 32)
+    expected = budget(density, 120 + 80 + 32)
+    if not exact(layers):
+        shapes = {n: tuple(w.shape) for n, w in maskable(net()).items()}
+        expected = sum(load("densities", layers)(shapes, expected).values())
+    assert masks.nonzeros == expected
     assert list(masks) == ["0.weight", "3.weight", "5.weight"]
 
 
@@ -121,7 +133,7 @@ def test_scores_are_finite_have_the_layers_shapes_and_repeat(score):
 @pytest.mark.parametrize("score", SCORES)
 def test_a_smaller_density_keeps_a_subset_when_scored_once(score):
     kept = [choose(probe_of(net()), d, score=score, layers="global", streams=Streams(0)) for d in (0.1, 0.5)]
-    if beside("scores", score, "PATH", None) is None:  # an iterative score ranks again after every cut
+    if options_of(load("scores", score)).get("rounds", 1) == 1:  # an iterative score ranks again after every cut
         assert all(not (kept[0][n] & ~kept[1][n]).any() for n in kept[0])
 
 
@@ -136,16 +148,25 @@ def test_every_density_scheme_is_exact_in_any_order_of_layers(scheme, density):
         return
     counts = load("densities", scheme)(shapes, total)
     assert list(counts) == list(shapes) and all(type(k) is int for k in counts.values())
-    assert sum(counts.values()) == total and all(0 <= counts[n] <= math.prod(s) for n, s in shapes.items())
+    assert sum(counts.values()) == total or not exact(scheme)
+    assert all(0 <= counts[n] <= math.prod(s) for n, s in shapes.items())
+    if beside("densities", scheme, "ORDERED", False):
+        return
     backwards = load("densities", scheme)(dict(reversed(shapes.items())), total)
     assert all(abs(backwards[n] - counts[n]) <= 1 for n in shapes)  # only remainders that tie may go elsewhere
 
 
-LEAST = {("eoi_structured", skip_net): 93}  # 1, 8, 8, 4 kernels of 9, 9, 1, 1 weights; of single weights in the others
+LEAST = {  # of single weights: 22 and 21
+    ("eoi_structured", skip_net): 93,  # 1, 8, 8, 4 kernels of 9, 9, 1, 1 weights
+    ("max_sparse_orthogonal", net): 84,  # c + 3 r - 4: 38, 30, 16
+    ("max_sparse_orthogonal", skip_net): 60,  # 8, 8 of one weight each, 28, 16
+}
 
 
 def in_whole_units(unit, made, total):
     """What a structured initialisation, which has a UNIT, promises in place of the exact total."""
+    if unit == "rotation":  # of the matrix of a layer one adds at most twice its shorter side
+        return abs(total - made.nonzeros) <= sum(min(mask.shape[:2]) for mask in made.values())
     kernels = [mask.flatten(2) if mask.ndim > 2 else mask[..., None] for mask in made.values()]
     assert all(torch.equal(kernel.any(2), kernel.all(2)) for kernel in kernels)
     if unit == "kernel":
@@ -209,13 +230,15 @@ def test_options_have_literal_defaults_and_simple_types(kind, name):
             ast.literal_eval(default)
             assert argument.annotation is not None
             words = {n.id for n in ast.walk(argument.annotation) if isinstance(n, ast.Name)}
-            assert words <= {"int", "float", "bool", "str", "Literal"}
+            assert words <= {"int", "float", "bool", "str", "Literal", "tuple"}
     for node in tree.body:  # what the plan reads besides
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in {
             "NEEDS",
             "FLOOR",
-            "PATH",
             "UNIT",
             "DENSE",
+            "EXACT",
+            "ORDERED",
+            "RETURNS",
         }:
             ast.literal_eval(node.value)

@@ -234,7 +234,7 @@ def check_start(
         "default": {},
         "vgg": {},
         "isometry@as_released": {"gain": gain, "start": "orthogonal", "steps": steps, "lr": 0.1},
-        "eoi": {"gain": gain, "more_nonzeros": more_nonzeros},
+        "eoi": {"gain": gain, "more_nonzeros": more_nonzeros, "shuffle": False},
         "eoi_structured": {"gain": gain},
         "sao": {"gain": gain, "degree": 16, "relu": False},
     }

@@ -110,6 +110,24 @@ def test_a_total_out_of_reach_is_refused_with_the_range():
         budgets.fill({"a": 1, "b": 1}, {"a": 10, "b": 10}, 21, {"a": 3, "b": 3})
 
 
+@law
+@given(st.lists(LAYER, min_size=1, max_size=9), st.floats(0, 1), st.data())
+def test_ceilings_are_the_sizes_of_smaller_layers(layers, where, data):
+    sizes, floors, shares = _named(layers)
+    ceilings = {name: data.draw(st.integers(floors[name], size)) for name, size in sizes.items()}
+    least, most = sum(floors.values()), sum(ceilings.values())
+    total = least + round(where * (most - least))
+    counts = budgets.fill(shares, sizes, total, floors, ceilings)
+    assert sum(counts.values()) == total and all(floors[n] <= counts[n] <= ceilings[n] for n in sizes)
+    if most:
+        assert counts == budgets.fill(shares, ceilings, total, floors)
+
+
+def test_a_total_above_the_ceilings_is_refused_with_the_range_of_the_whole():
+    with pytest.raises(UserError, match=r"19 of 20 weights .*allowed: \[0\.2, 0\.9\] \(4 to 18 weights\)"):
+        budgets.fill({"a": 1, "b": 1}, {"a": 10, "b": 10}, 19, {"b": 4}, {"b": 8})
+
+
 @pytest.mark.parametrize("share", [-1.0, math.nan, math.inf])
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(UserError, match="b: the share"):

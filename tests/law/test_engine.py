@@ -21,6 +21,7 @@ from sparse_ortho.training.losses import cross_entropy, logits_of
 from sparse_ortho.training.optimizers import decay_groups, optimizer
 from sparse_ortho.training.options import TrainOptions
 from sparse_ortho.training.parts import Part
+from sparse_ortho.training.precision import Precision
 from sparse_ortho.training.resident import resident
 from tests.law.test_training import CPU, FACTS, half_masks, network, toy
 
@@ -269,6 +270,26 @@ def test_a_step_that_float16_skips_moves_neither_weights_nor_parts() -> None:
     train_seed(model, resident(toy(), FACTS, CPU), None, options, Streams(0), CPU, parts=[Overflow()])
     assert steps == [0, 2, 3, 4]
     assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_a_first_step_that_float16_skips_leaves_no_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch fills memory that nobody wrote with NaN here, so that reading it shows."""
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        model = nn.Linear(3, 2, bias=False)
+        start = model.weight.detach().clone()
+        chosen = TrainOptions(lr=1.0, momentum=0.5, nesterov=False, weight_decay=0.0, precision="fp16")
+        taking, numbers = optimizer(chosen, model), Precision("fp16", CPU)
+        for factor in (math.inf, 1.0, 1.0):
+            taking.zero_grad()
+            numbers.backward(model.weight.sum() * factor)
+            numbers.unscale(taking)
+            assert numbers.step(taking) is (factor == 1.0)
+    finally:
+        torch.use_deterministic_algorithms(before)
+    torch.testing.assert_close(model.weight.detach(), start - 1.0 - 1.5)
 
 
 def test_clipping_scales_the_gradient_of_the_kept_weights_to_the_norm() -> None:

@@ -15,10 +15,12 @@ from sparse_ortho.models.mlp import mlp
 from sparse_ortho.probe import Probe
 from sparse_ortho.prune import choose, make_masks
 from sparse_ortho.scores import synflow as synflow_module
+from sparse_ortho.scores.force import force
 from sparse_ortho.scores.grasp import grasp
 from sparse_ortho.scores.random import random
 from sparse_ortho.scores.snip import snip
 from sparse_ortho.scores.synflow import synflow
+from sparse_ortho.scores.taylor import taylor
 from sparse_ortho.streams import Streams
 
 S = Streams(0)
@@ -264,7 +266,42 @@ def test_gradient_scores_use_the_statistics_of_the_batch_and_no_dropout():
         torch.testing.assert_close(found[name], (weight * weight.grad).abs().detach(), rtol=1e-10, atol=1e-14)
 
 
-SCORES = [("snip", snip), ("grasp", grasp), ("synflow", synflow)]
+@pytest.mark.parametrize(("score", "rtol"), [(snip, 1e-12), (grasp, 1e-9)])
+def test_double_scores_a_float32_net_as_the_same_net_in_float64(score, rtol):
+    torch.manual_seed(0)
+    parts = [nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 8), nn.GroupNorm(2, 8), nn.Linear(8, 3)]
+    model, batches = nn.Sequential(*parts), batches_of(dtype=torch.float32)
+    before, state = everything(model), torch.get_rng_state()
+    found = score(probe_of(model, batches), S, double=True)
+    assert everything(model) == before and torch.equal(torch.get_rng_state(), state)
+    single = score(probe_of(model, batches), S)
+    expected = score(probe_of(copy.deepcopy(model).double(), [(x.double(), y) for x, y in batches]), S)
+    for name, exact in expected.items():
+        assert found[name].dtype == torch.float64 and single[name].dtype == torch.float32
+        torch.testing.assert_close(found[name], exact, rtol=rtol, atol=0)
+        assert not torch.allclose(single[name].double(), exact, rtol=rtol, atol=0)
+
+
+def test_double_scores_of_a_linear_net_are_the_closed_form_where_float32_has_left_its_range():
+    model, batches = linear(5, 4, 3).float(), batches_of(sizes=(8,), dtype=torch.float32)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1e-22)  # theta * H g is about 1e-44 / 200^2, and float32 ends at 1.4e-45
+    wide = [(x.double(), y) for x, y in batches]
+    A, B, (part,) = by_hand(copy.deepcopy(model).double(), wide, 200.0)
+    HA, HB = part.hessian_times(*part.gradient())
+    found = grasp(probe_of(model, batches), S, double=True)
+    np.testing.assert_allclose(found["0.weight"], A * HA, rtol=1e-9)
+    np.testing.assert_allclose(found["2.weight"], B * HB, rtol=1e-9)
+    assert not any(score.any() for score in grasp(probe_of(model, batches), S).values())
+    options = {"score_options": {"double": True}}
+    kept = choose(probe_of(model, batches), 0.5, score="grasp", layers="global", streams=S, **options)
+    exact = np.concatenate([(A * HA).ravel(), (B * HB).ravel()])
+    mask = torch.cat([kept["0.weight"].flatten(), kept["2.weight"].flatten()]).numpy()
+    assert exact[mask].min() > exact[~mask].max() and mask.sum() == 16
+
+
+SCORES = [("snip", snip), ("grasp", grasp), ("synflow", synflow), ("force", force), ("taylor", taylor)]
 
 
 @pytest.mark.parametrize(("name", "score"), SCORES)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sparse_ortho.errors import UserError
-from sparse_ortho.masks import Masks, maskable, select
+from sparse_ortho.masks import Masks, _by_torch, maskable, select
 
 law = settings(deadline=None, derandomize=True)
 EIGHT = torch.tensor([[3.0, 1.0, 4.0, 1.0], [5.0, 9.0, 2.0, 6.0]])
@@ -66,6 +66,50 @@ def test_exactly_the_first_k_of_a_stable_sort_are_kept(layers, where, dtype):
     expected = np.zeros(len(flat), dtype=bool)
     expected[np.argsort(-flat, kind="stable")[:k]] = True
     assert torch.cat(list(select(scores, k).values())).tolist() == expected.tolist()
+
+
+@law
+@given(
+    st.lists(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=12), min_size=1, max_size=4),
+    st.floats(0, 1),
+    st.sampled_from([torch.float64, torch.bfloat16, torch.float16, torch.int64]),
+)
+def test_among_masks_the_first_k_of_those_left_are_kept(layers, where, dtype):
+    scores = {f"l{i}": torch.tensor([v for v, _ in values], dtype=dtype) for i, values in enumerate(layers)}
+    among = {f"l{i}": torch.tensor([left for _, left in values]) for i, values in enumerate(layers)}
+    flat = np.array([v for values in layers for v, _ in values], dtype=float)
+    left = np.array([left for values in layers for _, left in values])
+    k = round(where * left.sum())
+    expected = np.zeros(len(flat), dtype=bool)
+    expected[np.argsort(np.where(left, -flat, np.inf), kind="stable")[:k]] = True
+    assert torch.cat(list(select(scores, k, among).values())).tolist() == expected.tolist()
+    counts = {name: int(mask.sum()) // 2 for name, mask in among.items()}
+    alone = {name: select({name: scores[name]}, count, {name: among[name]}) for name, count in counts.items()}
+    assert all(torch.equal(mask, alone[name][name]) for name, mask in select(scores, counts, among).items())
+    with pytest.raises(UserError, match=rf"allowed: 0 to {left.sum()}$"):
+        select(scores, int(left.sum()) + 1, among)
+
+
+@law
+@given(st.lists(st.lists(st.integers(-3, 3), min_size=1, max_size=12), min_size=1, max_size=4), st.floats(0, 1))
+def test_the_way_of_other_devices_keeps_the_same(layers, where):
+    pieces = [torch.tensor(values, dtype=torch.float64) for values in layers]
+    among = [piece > -3 for piece in pieces]
+    flat, left = np.concatenate(layers), np.concatenate(layers) > -3
+    for masks, competing in (([None] * len(pieces), left | True), (among, left)):
+        k = round(where * competing.sum())
+        expected = np.zeros(len(flat), dtype=bool)
+        expected[np.argsort(np.where(competing, -flat, 9), kind="stable")[:k]] = True
+        assert torch.cat(_by_torch(pieces, masks, k, "w")).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("value", [0.0, -torch.inf, torch.inf])
+def test_scores_that_all_tie_keep_exactly_the_first_k(value):
+    scores = {"a": torch.full((3, 4), value), "b": torch.full((5,), value)}
+    for k in range(18):
+        assert torch.cat([m.flatten() for m in select(scores, k).values()]).tolist() == [True] * k + [False] * (17 - k)
+    among = {"a": torch.ones(3, 4, dtype=torch.bool), "b": torch.tensor([True, False, True, False, True])}
+    assert select(scores, 14, among)["b"].tolist() == [True, False, True, False, False]
 
 
 def test_infinite_scores_are_ordered_and_nan_is_refused_by_layer():

@@ -86,7 +86,7 @@ def test_public_names_lead_here():
         ({"density": 1.5}, r"density: out of range"),
         ({"density": None}, r"density: may be left out only"),
         ({"score": "magnitud"}, r"did you mean 'magnitude'"),
-        ({"layers": "erc"}, r"layers: unknown density scheme.*did you mean 'erk'"),
+        ({"layers": "erkk"}, r"layers: unknown density scheme.*did you mean 'erk'"),
         ({"layers": {"0.weight": 0.5, "2.weigt": 0.5}}, r"found '2.weigt'.*did you mean '2.weight'"),
         ({"layers": {"0.weight": 0.5}}, r"density of layer '2.weight' is missing"),
         ({"structure": "block"}, r"structure: .*'block'"),

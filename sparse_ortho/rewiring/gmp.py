@@ -1,0 +1,39 @@
+"""Gradual magnitude pruning (Zhu, Gupta, "To prune, or not to prune", arXiv 1710.01878): a cubic path of densities.
+
+    d(c) = d_f + (d_0 - d_f) (1 - (c - c_0) / (c_f - c_0))^3        at update c, from `start` to `stop`
+
+d_0 is the density of the masks that it starts with, 1 for a dense network. What has left does not come back. The paper
+brings every layer to the same density (`scope: even`); here and in the programs of GraNet and of Gadhikar et al. (ICML
+2023) all weights compete (`global`). Not as released: integer budgets that are met exactly, and a last update at c_f,
+so that the final density is reached (there the last one is at c_f - 1).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sparse_ortho.rewiring.rule import Rule
+
+THINS = True  # so it may start from a dense network
+
+
+def gmp(
+    *,
+    final_density: float = 0.1,
+    every: str = "100it",
+    start: str = "0it",
+    stop: str = "0.5",
+    scope: Literal["global", "even"] = "global",
+    masked_momentum: bool = False,
+    moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",
+) -> Rule:
+    return Rule(
+        "gmp",
+        every,
+        start,
+        final_density=final_density,
+        density_stop=stop,
+        scope=scope,
+        masked_momentum=masked_momentum,
+        moment=moment,
+    )

@@ -1,0 +1,51 @@
+"""What an optimizer keeps about single weights: momentum, second moments; whatever has the shape of the weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from sparse_ortho.errors import UserError
+
+
+def refuse(optimizer: torch.optim.Optimizer, weights: Mapping[str, torch.Tensor]) -> None:
+    """An optimizer that cannot train these weights under masks."""
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise UserError("optimizer", "LBFGS calls a closure several times a step, between which masks cannot be kept")
+    held = {id(p) for p in trained(optimizer)}
+    for name, weight in weights.items():
+        if hasattr(weight, "device_mesh"):
+            raise UserError(name, "is sharded over several devices; masks need whole parameters")
+        if id(weight) not in held:
+            raise UserError("optimizer", f"does not train the masked parameter {name!r}; make it from this model")
+
+
+def trained(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def eps_of(optimizer: torch.optim.Optimizer) -> float:
+    return float(optimizer.defaults.get("eps", 1e-8))
+
+
+def per_weight(optimizer: torch.optim.Optimizer, weight: torch.Tensor) -> list[torch.Tensor]:
+    state = optimizer.state.get(weight, {})
+    return [value for value in state.values() if isinstance(value, torch.Tensor) and value.shape == weight.shape]
+
+
+@torch.no_grad()
+def forget(optimizer: torch.optim.Optimizer, weight: torch.Tensor, where: torch.Tensor) -> None:
+    """Set what is kept about some of the weights to 0."""
+    for value in per_weight(optimizer, weight):
+        value.masked_fill_(where, 0)
+
+
+@torch.no_grad()
+def mask(
+    optimizer: torch.optim.Optimizer, weights: Mapping[str, torch.Tensor], factors: Mapping[str, torch.Tensor]
+) -> None:
+    """Set what is kept about masked weights to 0."""
+    pairs = [(value, factors[name]) for name, weight in weights.items() for value in per_weight(optimizer, weight)]
+    if pairs:
+        torch._foreach_mul_([v for v, _ in pairs], [f for _, f in pairs])  # pyright: ignore[reportPrivateImportUsage]

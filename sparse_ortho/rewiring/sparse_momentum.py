@@ -1,0 +1,81 @@
+"""Sparse momentum (Dettmers, Zettlemoyer, "Sparse Networks from Scratch", arXiv 1907.04840).
+
+    at the end of every epoch but the last, with p(t) = 0.005 + (p_0 - 0.005)(1 + cos(pi t / T)) / 2:
+    s_l = mean |m| of the active weights of layer l,   v_l = s_l / sum of all s
+    drop the ceil(p A_l) smallest |w| of each layer;  R of them in all
+    grow v_l R weights in layer l: the inactive ones with the largest |m|
+
+m is the momentum of SGD, of Adam m / (sqrt(v) + eps). It is dense: masked weights receive gradients. A layer with less
+than 20 % free places that gains (v_l > 1 / L) loses no larger share than that of its free places. A share does not
+depend on the size of its layer. Not as released: exact counts by water-filling (there 99 % of a layer's room, rounding
+up, and a controller for what then lacks); layers get their own back when all momentum is 0 (there nothing grows);
+`redistribution: none` means that too (there: by size of the layer, here `size`); grown weights start at 0 also when
+they were dropped in the same update (`regrown_value: keep`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sparse_ortho.rewiring import drops, growth, shares
+from sparse_ortho.rewiring.engine import Criteria
+from sparse_ortho.rewiring.rule import Rule, chosen
+
+NEEDS = ("momentum",)  # of the optimizer
+DROPS = {
+    "global_magnitude": drops.global_magnitude,
+    "magnitude": drops.magnitude,
+    "magnitude_variance": drops.magnitude_variance,
+    "set": drops.signed,
+    "threshold": drops.threshold,
+}
+GROWTHS = {
+    "global_momentum": growth.global_momentum,
+    "gradient": growth.gradient,
+    "momentum": growth.momentum,
+    "momentum_neuron": growth.momentum_neuron,
+    "random": growth.random,
+}
+SHARES = {
+    "magnitude": shares.magnitude,
+    "momentum": shares.momentum,
+    "none": None,
+    "nonzeros": shares.nonzeros,
+    "size": shares.size,
+    "variance": shares.variance,
+}
+
+
+def sparse_momentum(
+    *,
+    every: str = "1ep",
+    start: str = "0it",
+    stop: str = "1.0",
+    fraction: float = 0.5,
+    decay: Literal["constant", "cosine", "linear"] = "cosine",
+    end: float = 0.005,
+    drop: Literal["global_magnitude", "magnitude", "magnitude_variance", "set", "threshold"] = "magnitude",
+    growth: Literal["global_momentum", "gradient", "momentum", "momentum_neuron", "random"] = "momentum",
+    redistribution: Literal["magnitude", "momentum", "none", "nonzeros", "size", "variance"] = "momentum",
+    regrown_value: Literal["zero", "keep"] = "zero",
+    momentum_reset: bool = False,
+    moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",
+) -> Rule:
+    name = "sparse_momentum"
+    chosen_drop = chosen(DROPS, drop, f"rule.{name}.drop")
+    chosen_growth = chosen(GROWTHS, growth, f"rule.{name}.growth")
+    share = chosen(SHARES, redistribution, f"rule.{name}.redistribution")
+    criteria = Criteria(chosen_drop, chosen_growth, share, round_up=True, spare_dense=share is not None)
+    return Rule(
+        name,
+        every,
+        start,
+        stop,
+        criteria,
+        fraction,
+        decay,
+        end,
+        regrown_value=regrown_value,
+        momentum_reset=momentum_reset,
+        moment=moment,
+    )
