@@ -21,7 +21,9 @@ class Stopping:
 
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no handlers
-            self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGINT)}
+            for number in (signal.SIGTERM, signal.SIGINT):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as in a shell's background, which ignores Ctrl-C
+                    self._before[number] = signal.signal(number, self._hear)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -18,7 +18,11 @@ def words(page: str) -> set[str]:
     return {word for piece in code for word in re.findall(r"[A-Za-z_][A-Za-z0-9_@]*", piece)}
 
 
-@pytest.mark.parametrize(("page", "kind"), [("data.md", "datasets"), ("models.md", "models")])
+PAGES = [("data.md", "datasets"), ("models.md", "models")]
+PAGES += [("methods.md", kind) for kind in ("densities", "scores", "inits", "rules")]
+
+
+@pytest.mark.parametrize(("page", "kind"), PAGES)
 def test_every_registered_name_is_in_its_page(page: str, kind: str) -> None:
     assert not set(table(kind)) - words(page)
 

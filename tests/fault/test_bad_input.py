@@ -28,7 +28,7 @@ MISTAKES = {
     "misspelt training option": (STUDY, "epochs: 2", "epoch: 2", ["train.epoch", "did you mean 'epochs'"]),
     "fraction of an epoch": (STUDY, "epochs: 2", "epochs: 2.5", ["train.epochs", "2.5"]),
     "misspelt initialisation": (TABLE, "eoi", "eio", ["init", "'eio'", "did you mean 'eoi'"]),
-    "misspelt mask": (TABLE, "erk", "ekr", ["mask", "'ekr'", "did you mean 'erk'"]),
+    "misspelt mask": (TABLE, "erk", "unifrom", ["mask", "'unifrom'", "did you mean 'uniform'"]),
     "density above 1": (TABLE, "density: 0.3", "density: 1.3", ["density", "1.3", "(0, 1]"]),
     "density 0": (TABLE, "density: 0.3", "density: 0", ["density", "(0, 1]"]),
     "density in per cent": (TABLE, "density: 0.3", "density: 30", ["density", "30", "(0, 1]"]),

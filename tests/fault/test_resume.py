@@ -215,6 +215,15 @@ def test_every_kind_of_run_resumes_to_its_own_bytes(tmp_path, kind):
     assert whole != run()
 
 
+@pytest.fixture
+def heard():
+    """Ctrl-C as in the foreground, also where these tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, None)])
 def test_asked_to_stop_a_training_finishes_its_step_saves_and_leaves(tmp_path, whole, number, status):
     with pytest.raises(SystemExit if status else KeyboardInterrupt) as left, Stopping() as stopping:
@@ -224,6 +233,7 @@ def test_asked_to_stop_a_training_finishes_its_step_saves_and_leaves(tmp_path, w
     assert run(again) == whole and again.resumed_at == 8
 
 
+@pytest.mark.usefixtures("heard")
 def test_a_second_signal_is_not_waited_with():
     with pytest.raises(KeyboardInterrupt), Stopping():
         os.kill(os.getpid(), signal.SIGINT)
@@ -231,6 +241,17 @@ def test_a_second_signal_is_not_waited_with():
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
         raise AssertionError("went on after the second signal")
+
+
+def test_a_signal_that_was_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Stopping() as stopping:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        assert stopping.asked is None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_signal_that_comes_after_the_training_still_ends_the_process():
