@@ -58,6 +58,15 @@ def maskable(
     return kept
 
 
+def groups_of(model: nn.Module) -> dict[str, int]:
+    """The number of groups of every convolution, by the name of its weight."""
+    return {
+        plain_name(f"{path}.weight" if path else "weight"): module.groups
+        for path, module in model.named_modules()
+        if isinstance(module, LAYERS) and not isinstance(module, nn.Linear)
+    }
+
+
 def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 

@@ -73,6 +73,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "measures": {
         "jacobian": "sparse_ortho.measure.jacobian:jacobian",
+        "layers": "sparse_ortho.measure.layers:layers",
     },
     "models": {
         "alexnet": "sparse_ortho.models.alexnet:alexnet",

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
 
 from sparse_ortho.errors import UserError
-from sparse_ortho.masks import LAYERS, plain_name
+from sparse_ortho.masks import groups_of
 from sparse_ortho.probe import Probe
 
 
@@ -53,12 +52,3 @@ def blocks_of(probe: Probe, method: str) -> dict[str, Blocks]:
         parts = groups.get(name, 1)
         found[name] = Blocks(parts, rows // parts, cols, sides[0] if sides else 1, len(sides))
     return found
-
-
-def groups_of(model: nn.Module) -> dict[str, int]:
-    """The number of groups of every convolution, by the name of its weight."""
-    return {
-        plain_name(f"{path}.weight" if path else "weight"): module.groups
-        for path, module in model.named_modules()
-        if isinstance(module, LAYERS) and not isinstance(module, nn.Linear)
-    }

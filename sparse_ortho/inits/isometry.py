@@ -30,10 +30,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from sparse_ortho.inits.blocks import groups_of
 from sparse_ortho.inits.kaiming import kaiming
 from sparse_ortho.inits.orthogonal import orthogonal
 from sparse_ortho.linalg.structural import full_rank, maximum_matching
+from sparse_ortho.masks import groups_of
 from sparse_ortho.probe import Probe
 from sparse_ortho.streams import Streams
 
