@@ -59,6 +59,6 @@ def _folder(name: str, file: str, own: list[Path]) -> Path:
     looked = f"(looked for {own[0] / file}); " if own else ""
     raise UserError(
         f"data set {name}",
-        f"needs {wanted} your own files, which nobody serves {looked}name its place in config.yaml, "
-        f"or set SPARSE_ORTHO_DATA to the folder that holds {name}/",
+        f"needs {wanted} your own files, which nobody serves {looked}name its place in config.yaml "
+        f"(paths: {{{name}: ...}}), or set SPARSE_ORTHO_DATA to the folder that holds {name}/",
     )
