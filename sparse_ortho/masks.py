@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sparse_ortho import artifacts
+from sparse_ortho import artifacts, mask_files
 from sparse_ortho.errors import UserError, nearest
 
 # Transposed convolutions are left out: their fan-in is not the product of the trailing dimensions.
@@ -168,19 +168,29 @@ class Masks(Mapping[str, torch.Tensor]):
     def digest(self) -> str:
         return artifacts.digest_arrays(self.arrays())
 
-    def save(self, path: Path | str) -> None:
-        artifacts.write_tensors(path, self.arrays())
+    def save(self, path: Path | str, *, plain: bool = False) -> None:
+        """Bits in safetensors; .npz, or `plain` safetensors, for other programs."""
+        mask_files.write(path, self.arrays(), plain)
 
     @classmethod
-    def load(cls, path: Path | str, model: nn.Module | None = None) -> Masks:
-        """Masks of a file; with `model`, refused unless names and shapes are those of its parameters."""
-        arrays, _ = artifacts.read_tensors(path)
-        if not arrays or any(array.dtype != bool for array in arrays.values()):
-            raise UserError(str(path), "holds something other than masks")
+    def load(
+        cls, path: Path | str, model: nn.Module | None = None, *, nonzero: bool = False, digest: str | None = None
+    ) -> Masks:
+        """Masks of a file (mask_files.py); with `model`, refused unless names and shapes are those of its parameters.
+
+        `nonzero`: the file holds weights, kept where they are not 0; of a model's file, the maskable ones are read.
+        """
+        arrays = mask_files.read(path, nonzero)
+        if nonzero and model is not None:
+            wanted = maskable(model)
+            arrays = {name: array for name, array in arrays.items() if plain_name(name) in wanted}
         try:
-            return cls.from_arrays(arrays, model)
+            masks = cls.from_arrays(arrays, model)
         except UserError as error:
             raise UserError(str(path), f"does not fit the model: {error}") from None
+        if digest is not None and masks.digest() != digest:
+            raise UserError(str(path), "holds other masks than expected: its digest differs", found=masks.digest())
+        return masks
 
 
 def select(
