@@ -1,11 +1,12 @@
 """ACSEmployment (Ding, Hardt, Miller and Schmidt 2021, folktables): 16 survey answers, employed or not.
 
-The user supplies acs_employment.csv, .csv.gz or .parquet: the person survey, 1-Year, 2018, of Alabama in the spec, with
-the columns FEATURES and the label ESR, as folktables hands them out (0 and 1). Raw survey files work too: `positive: 1`
-makes ESR 1 (a civilian at work) the label and everything else 0, and `missing: 0` fills gaps as folktables does: its
+As in the tabular notebook of the code beside Gadhikar, Mukherjee and Burkholz (ICML 2023). The user supplies
+acs_employment.csv, .csv.gz or .parquet: the person survey, 1-Year, 2018, of Alabama there, with the columns FEATURES
+and the label ESR, as folktables hands them out (0 and 1). Raw survey files work too: `positive: 1` makes ESR 1 (a
+civilian at work) the label and everything else 0, and `missing: 0` fills gaps as folktables does: its
 nan_to_num(x, -1) hands the -1 to another parameter. A fifth is set aside by scikit-learn's split with random_state 0,
-not stratified, which leaves the spec's 38,221 rows for training. What is not from the spec: the validation part, the
-last share of the training rows, which that split has put in random order. Two logits, as the spec's
+not stratified, which leaves the notebook's 38,221 rows for training. What is not from it: the validation part, the
+last share of the training rows, which that split has put in random order. Two logits, as its network
 16-256-256-256-2 has.
 """
 

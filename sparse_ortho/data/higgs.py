@@ -2,9 +2,9 @@
 
 The user supplies the table higgs.csv, higgs.csv.gz or higgs.parquet with the columns FEATURES, which leave out the four
 b-tags, and a label column of 0 and 1; other columns are left alone. The split is 70/15/15 with the classes in
-proportion, by scikit-learn with random_state 42, and nothing is scaled, as in the spec. One logit, so that
-24-256-256-1 has its 72,449 parameters. What is not from the spec: that the 30 % set aside are halved by a second split
-with the same random_state.
+proportion, by scikit-learn with random_state 42, and nothing is scaled, as in the released program of EOI. One logit,
+so that 24-256-256-1 has its 72,449 parameters. What is not from there: that the 30 % set aside are halved by a second
+split with the same random_state.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The official validation part, 50 pictures a class, is the test part; the labels of the official test part were never
 published. Training pictures come in one fixed permutation, so that the last share of them is a fair validation part.
 ImageNet must not be handed on, so nothing is downloaded; val/ as it is distributed, flat, has to be sorted into class
-folders. Mean and std are those of the spec. `classes` other than 1,000 is a subset that the user has made.
+folders. Mean and std are the usual ones. `classes` other than 1,000 is a subset that the user has made.
 """
 
 from __future__ import annotations

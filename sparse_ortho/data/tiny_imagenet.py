@@ -2,8 +2,8 @@
 
 The labels are positions in wnids.txt, and `classes` takes the first of them. The official validation part, whose test
 labels were never published, is the test part here, in the order of its classes; training pictures come in one fixed
-permutation, so that the last tenth is a fair validation part. The spec's mean and std are 0.5. The archive is read
-where it is: only the digest of the original is published, so another archive needs a source of its own below.
+permutation, so that the last tenth is a fair validation part. Mean and std are 0.5, as EOI has them. The archive is
+read where it is: only the digest of the original is published, so another archive needs a source of its own below.
 """
 
 from __future__ import annotations

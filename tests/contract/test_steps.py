@@ -103,7 +103,7 @@ def test_the_thousand_layer_cnn_at_sixteen_channels_carries_a_signal_both_ways_a
     """The published start: tanh, gain^2 = 1.05, an orthogonal delta kernel in each layer."""
     torch.manual_seed(0)
     model = deep_conv((3, 32, 32), 5, depth=1000, width=16)
-    assert len(maskable(model)) == 998  # 997 convolutions and the linear layer, as the spec counts them
+    assert len(maskable(model)) == 998  # 997 convolutions and the linear layer, as the released program counts them
     masks = make_masks(model, 0.25, layers="uniform", seed=0)
     started = initialize(model, masks, "eoi", Streams(0), options={"gain": 1.0247}, bias_std=0.00448)
     assert started is not None
