@@ -1,7 +1,7 @@
 # Short names for what CONTRIBUTING.md describes. `make` alone builds the configured studies.
 PY = .venv/bin/python
 
-.PHONY: all setup test lint format schemas lock size gc forget export import benchmarks ci-long ci
+.PHONY: all setup test lint format schemas lock size gc forget export import benchmarks slurm-test ci-long ci
 
 all: setup
 	.venv/bin/snakemake
@@ -30,6 +30,7 @@ schemas:  # JSON schemas and model shapes, after a change of plan/config.py or o
 
 lock:  # after a change of dependencies in pyproject.toml
 	.uv/bin/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-header -q -o envs/lock.txt
+	.uv/bin/uv pip compile envs/slurm.in --no-deps --universal --generate-hashes --no-emit-index-url --no-header -q -o envs/slurm.txt
 
 size:
 	$(PY) -m workflow_scripts.store size
@@ -51,6 +52,11 @@ benchmarks:  # each writes its figures to benchmarks/results/
 	$(PY) -m benchmarks.scores
 	$(PY) -m benchmarks.augment
 	$(PY) -m benchmarks.engine
+
+slurm-test:  # as root, on Debian: a real Slurm on this machine, studies through it, everything stopped again
+	python3 envs/setup.py --slurm
+	tests/slurm/cluster.sh start
+	trap 'tests/slurm/cluster.sh stop' EXIT; SPARSE_ORTHO_SLURM_UP=1 $(PY) -m pytest -n 0 tests/slurm
 
 ci-long:  # what takes too long for every change: published accuracies reached through the pipeline
 	$(PY) -m benchmarks.lenet300_100
