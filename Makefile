@@ -60,6 +60,10 @@ slurm-test:  # as root, on Debian: a real Slurm on this machine, studies through
 
 ci-long:  # what takes too long for every change: published accuracies reached through the pipeline
 	$(PY) -m benchmarks.lenet300_100
+	$(PY) -m benchmarks.masks_before_training
+	python3 envs/setup.py --slurm
+	tests/slurm/cluster.sh start
+	trap 'tests/slurm/cluster.sh stop' EXIT; SPARSE_ORTHO_SLURM_UP=1 SPARSE_ORTHO_SLURM_LONG=1 $(PY) -m pytest -n 0 tests/slurm
 
 ci:
 	bash .ci/run

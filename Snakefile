@@ -12,14 +12,12 @@ include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/mask.smk"
 include: "rules/init.smk"
+include: "rules/ticket.smk"
 include: "rules/train.smk"
 include: "rules/measure.smk"
+include: "rules/bench.smk"
 include: "rules/exhibit.smk"
 include: "rules/report.smk"
-
-
-localrules:
-    all,
 
 
 rule all:
@@ -28,6 +26,7 @@ rule all:
         ask(PLAN.targets),
         PLAN.all_records(),
         "results/report.html",
+    localrule: True
 
 
 for study in ask(PLAN.studies_here):

@@ -1,6 +1,6 @@
 # What all rules share: the plan, the environment of the jobs, the run lock and the last words.
 from sparse_ortho.errors import UserError
-from sparse_ortho.plan import surroundings
+from sparse_ortho.plan import budget, surroundings
 from sparse_ortho.plan.console import tidy
 from sparse_ortho.plan.workflow import Plan
 
@@ -27,8 +27,14 @@ wildcard_constraints:
 
 
 onstart:
-    surroundings.take_lock({job.rule.name for job in workflow.dag.needrun_jobs()})
+    needed = [(job.rule.name, job.wildcards_dict) for job in workflow.dag.needrun_jobs()]
+    surroundings.take_lock({rule for rule, _ in needed})
+    budget.begin(PLAN, needed, surroundings.workers(PLAN, workflow.global_resources))
 
 
 onsuccess:
     surroundings.tell_results()
+
+
+onerror:
+    budget.tell(PLAN)

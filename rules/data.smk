@@ -7,6 +7,9 @@ rule data:
         "results/benchmarks/data/{cell}.tsv"
     conda:
         "../envs/sparse-ortho.yaml"
+    resources:
+        mem_mb=lambda wc, attempt: 4000 * attempt,
+        runtime=lambda wc, attempt: 60 * attempt,
     params:
         job=lambda wc: PLAN.job("data", wc.cell),
     shell:

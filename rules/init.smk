@@ -12,6 +12,7 @@ rule init:
         "../envs/sparse-ortho.yaml"
     resources:
         mem_mb=lambda wc, attempt: 2000 * attempt,
+        runtime=lambda wc, attempt: PLAN.minutes("init", wc.bundle) * attempt,
     params:
         job=lambda wc: PLAN.job("init", wc.bundle),
     shell:

@@ -11,6 +11,7 @@ rule mask:
         "../envs/sparse-ortho.yaml"
     resources:
         mem_mb=lambda wc, attempt: 2000 * attempt,
+        runtime=lambda wc, attempt: PLAN.minutes("mask", wc.bundle) * attempt,
     params:
         job=lambda wc: PLAN.job("mask", wc.bundle),
     shell:

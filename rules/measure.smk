@@ -2,6 +2,7 @@ rule measure:
     input:
         data=lambda wc: PLAN.inputs("measure", wc.bundle, "data"),
         inits=lambda wc: PLAN.inputs("measure", wc.bundle, "init"),
+        records=lambda wc: PLAN.inputs("measure", wc.bundle, "train"),
     output:
         "results/measures/{bundle}.parquet",
     log:
@@ -10,6 +11,9 @@ rule measure:
         "results/benchmarks/measure/{bundle}.tsv"
     conda:
         "../envs/sparse-ortho.yaml"
+    resources:
+        mem_mb=lambda wc, attempt: 2000 * attempt,
+        runtime=lambda wc, attempt: PLAN.minutes("measure", wc.bundle) * attempt,
     params:
         job=lambda wc: PLAN.job("measure", wc.bundle),
     shell:

@@ -9,13 +9,14 @@ rule train:
         "results/logs/train/{bundle}.log",
     benchmark:
         "results/benchmarks/train/{bundle}.tsv"
+    priority: lambda wc: PLAN.urgency("train", wc.bundle)
     conda:
         "../envs/sparse-ortho.yaml"
     threads: lambda wc: PLAN.threads(wc.bundle)
     resources:
         mem_mb=lambda wc, attempt: 2000 * attempt,
         runtime=lambda wc, attempt: PLAN.minutes("train", wc.bundle) * attempt,
-        gpu=lambda wc: PLAN.gpus("train"),
+        gpu=lambda wc: PLAN.gpus("train", wc.bundle),
     params:
         job=lambda wc: PLAN.job("train", wc.bundle),
     shell:

@@ -71,7 +71,7 @@ def _read_safetensors(path: Path | str) -> Arrays:
 
 def _read_npz(path: Path | str) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:  # numpy leaves its own open
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise UserError(str(path), "no such file") from None

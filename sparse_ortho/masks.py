@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sparse_ortho import artifacts, mask_files
+from sparse_ortho import artifacts, gated, mask_files
 from sparse_ortho.errors import UserError, nearest
 
 # Transposed convolutions are left out: their fan-in is not the product of the trailing dimensions.
@@ -36,18 +36,25 @@ def plain_name(name: str) -> str:
 def maskable(
     model: nn.Module, include: Sequence[str] | None = None, exclude: Sequence[str] | None = None
 ) -> dict[str, nn.Parameter]:
-    """Weights of linear and convolution layers in module order, tied ones once; patterns as in a shell."""
+    """Weights of linear and convolution layers in module order, tied ones once; patterns as in a shell.
+
+    The matrices of recurrent and attention layers only where `include` names them.
+    """
     found: dict[str, nn.Parameter] = {}
     seen: set[int] = set()
+    others: set[str] = set()
     for path, module in model.named_modules():
-        weight = getattr(module, "weight", None)
-        if isinstance(module, LAYERS) and isinstance(weight, nn.Parameter) and id(weight) not in seen:
-            seen.add(id(weight))
-            found[plain_name(f"{path}.weight" if path else "weight")] = weight
+        own = ["weight"] if isinstance(module, LAYERS) else [name for name, _ in gated.matrices_of(module)]
+        for attribute in own:
+            weight, name = getattr(module, attribute), plain_name(f"{path}.{attribute}" if path else attribute)
+            if isinstance(weight, nn.Parameter) and id(weight) not in seen:
+                seen.add(id(weight))
+                found[name] = weight
+                others |= set() if isinstance(module, LAYERS) else {name}
     kept = {
         name: weight
         for name, weight in found.items()
-        if (include is None or _matches(name, include)) and not _matches(name, exclude or ())
+        if (name not in others if include is None else _matches(name, include)) and not _matches(name, exclude or ())
     }
     if not kept:
         patterns = f"include={include!r}, exclude={exclude!r}"

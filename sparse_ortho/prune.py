@@ -10,6 +10,9 @@ score declares `RETURNS`: then all weights compete in every round (FORCE).
 
 A score whose option `exact` is false gives no best: each weight is kept by itself with the density of its layer, as in
 released programs, and the budget is met in expectation.
+
+A `repair` moves weights of the mask to where the network needs them, by the scores of the first round (`repairs/`).
+A `structure` keeps or removes whole units (`structures/`): the budget is then an upper bound, met to less than a unit.
 """
 
 from __future__ import annotations
@@ -26,8 +29,10 @@ from sparse_ortho import budgets, masks, schedules
 from sparse_ortho.errors import UserError
 from sparse_ortho.probe import Probe
 from sparse_ortho.registry import available, beside
+from sparse_ortho.repairs.mend import mend
 from sparse_ortho.signatures import method, options_of
 from sparse_ortho.streams import Streams
+from sparse_ortho.structures.select import structured
 
 Batches = Sequence[tuple[torch.Tensor, torch.Tensor]]
 Loss = Callable[[Any, Any], torch.Tensor]
@@ -43,28 +48,62 @@ def choose(
     streams: Streams,
     score_options: Mapping[str, Any] | None = None,
     layer_options: Mapping[str, Any] | None = None,
+    structure: str | Mapping[str, Any] | None = None,
+    repair: str | Mapping[str, Any] | None = None,
 ) -> dict[str, torch.Tensor]:
     """Boolean masks on the CPU; `density` is not read when `layers` gives each layer its own."""
+    if structure is not None and repair is not None:
+        raise UserError("repair", "moves single weights, which would end the structure", found=repair, allowed="None")
+    options: dict[str, Any] = {"score_options": score_options, "layer_options": layer_options, "structure": structure}
+    kept, scores = ranked(probe, density, score=score, layers=layers, streams=streams, **options)
+    return kept if repair is None else mend(repair, probe, kept, scores, streams)
+
+
+def ranked(
+    probe: Probe,
+    density: float | None,
+    *,
+    score: str,
+    layers: str | Mapping[str, float],
+    streams: Streams,
+    score_options: Mapping[str, Any] | None = None,
+    layer_options: Mapping[str, Any] | None = None,
+    structure: str | Mapping[str, Any] | None = None,
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The masks, and the scores of the first round: what a repair ranks weights by."""
     function = method("scores", score, score_options, data=probe.batches)  # refuses before the costly part
-    known = available()
-    if isinstance(layers, str) and layers in known["scores"] and layers not in known["densities"]:
+    known, whole = available(), None
+    if structure is not None:
+        whole = structured(structure, probe, reads_nothing=not beside("scores", score, "NEEDS", ()))
+    if whole and (only := whole.fixed(density)):
+        counts: int | dict[str, int] = only
+    elif isinstance(layers, str) and layers in known["scores"] and layers not in known["densities"]:
         apart = choose(probe, density, score=layers, layers="global", streams=streams, score_options=layer_options)
         counts = {name: int(mask.count_nonzero()) for name, mask in apart.items()}
     else:
         counts = share(probe.shapes, density, layers, layer_options)
+    if whole:
+        whole.check(counts)
     options = {**options_of(function), **(score_options or {})}
     steps = _rounds(score, options, counts, probe.shapes)
+    places, select = (probe, masks.select) if whole is None else (whole.places(probe), whole.select)
     if not options.get("exact", True):
-        return _drawn(_scores(function, probe, streams, options), counts)
+        if whole and not whole.drawn:
+            raise UserError("structure", f"{whole.name} keeps exact numbers, and exact: false draws each weight")
+        sizes = {name: math.prod(shape) for name, shape in probe.shapes.items()}
+        first = _scores(function, places, streams, options)
+        kept = _drawn(first, counts, sizes)
+        return whole.spread(kept) if whole else kept, first
     if len(steps) > 1:
         probe = replace(probe, whole=probe.weights, memo={})
-    kept = masks.select(_scores(function, probe, streams, options), steps[0])
+    first = _scores(function, places if len(steps) == 1 else probe, streams, options)
+    kept, returns = select(first, steps[0]), beside("scores", score, "RETURNS", False)
     for fewer in steps[1:]:
         # Boolean masks would take ten times as long in the product as floats.
         left = {name: weight * kept[name].to(weight) for name, weight in (probe.whole or {}).items()}
         scores = _scores(function, replace(probe, weights=left), streams, options)
-        kept = masks.select(scores, fewer, None if beside("scores", score, "RETURNS", False) else kept)
-    return kept
+        kept = select(scores, fewer, None if returns else kept)
+    return kept, first
 
 
 def _scores(function: Callable[..., Any], probe: Probe, streams: Streams, options: Mapping[str, Any]) -> Any:
@@ -72,12 +111,14 @@ def _scores(function: Callable[..., Any], probe: Probe, streams: Streams, option
     return {name: scores[name].detach().cpu() for name in probe.weights}
 
 
-def _drawn(scores: Mapping[str, torch.Tensor], counts: int | dict[str, int]) -> dict[str, torch.Tensor]:
-    """Each weight by itself: of scores from [0, 1) the highest part, so that a mask holds those of lower density."""
+def _drawn(
+    scores: Mapping[str, torch.Tensor], counts: int | dict[str, int], sizes: Mapping[str, int]
+) -> dict[str, torch.Tensor]:
+    """Each weight (or unit) by itself: of scores from [0, 1) the highest part, so that a mask holds thinner ones."""
     if isinstance(counts, int):
-        density = dict.fromkeys(scores, counts / sum(score.numel() for score in scores.values()))
+        density = dict.fromkeys(scores, counts / sum(sizes.values()))
     else:
-        density = {name: counts[name] / score.numel() for name, score in scores.items()}
+        density = {name: counts[name] / sizes[name] for name in scores}
     return {name: score >= 1 - density[name] for name, score in scores.items()}
 
 
@@ -142,15 +183,18 @@ def make_masks(
     seed: int,
     data: Batches | None = None,
     loss: Loss | None = None,
-    structure: str | None = None,
+    structure: str | Mapping[str, Any] | None = None,
+    repair: str | Mapping[str, Any] | None = None,
     maskable: Sequence[str] | None = None,
 ) -> masks.Masks:
     """Masks for `model` with budget(density, N) active weights. The model is left as it is.
 
     `maskable`: patterns of the weights to mask (all linear and convolution weights if None); `data`: list of (x, y).
+    `structure`: "kernel", "fan_in", {"name": "block", "rows": 4, "cols": 4} or {"name": "n_m", "n": 2, "m": 4}; whole
+    units up to the budget. n_m has one density, n / m in every layer: `density` is that or None, `layers` not read.
+    `repair`: "units" (none is dead) or "flow" (no weight is in vain), for the images of `data`; the number stays.
     """
-    if structure is not None:
-        raise UserError("structure", "only unstructured masks can be made", found=structure, allowed="None")
     weights = {name: weight.detach() for name, weight in masks.maskable(model, include=maskable).items()}
     probe = Probe(model, weights, data, loss)
-    return masks.Masks(choose(probe, density, score=score, layers=layers, streams=Streams(seed)), model)
+    kept = choose(probe, density, score=score, layers=layers, streams=Streams(seed), structure=structure, repair=repair)
+    return masks.Masks(kept, model)

@@ -4,7 +4,8 @@
 
 A stage looks here before it imports torch. An entry is a folder that appears at once (written aside, then renamed)
 and is verified each time it is read: a damaged one is set aside and made again. Nothing here is ever unpickled.
-`lock` is held by who makes an entry and dies with its process, so two runs never make the same seed twice.
+`lock` is held by who makes an entry and dies with its process, so two runs never make the same seed twice; on a file
+system of a network it is a claim (`claims.py`). Beside a result stands all that its key is the digest of.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from typing import Any
 
 import numpy as np
 
+from sparse_ortho import claims
 from sparse_ortho.artifacts import canonical, digest_file, digest_text, read_tensors, tensors_to_bytes
 from sparse_ortho.errors import UserError, disk_errors
 
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, UserError)
 FACTS, TENSORS = "entry.json", "tensors.safetensors"
 
 
@@ -45,12 +48,32 @@ def key_of(
     return digest_text(canonical(made_of))
 
 
+def key_of_facts(stage: str, facts: Mapping[str, Any]) -> str:
+    """The key that an entry must have by what it says made it."""
+    about = facts["about"]
+    return key_of(stage, about["spec"], about["seed"], about["code"], about["env"], about["inputs"])
+
+
+def read_entry(folder: Path) -> tuple[Result, dict[str, Any]]:
+    """The result in a folder and the facts beside it; raises if anything of it does not match its digest."""
+    body = json.loads((folder / FACTS).read_text())
+    if body.pop("digest") != digest_text(canonical(body)):
+        raise ValueError("its facts do not match their digest")
+    tensors: Mapping[str, np.ndarray] = {}
+    if body["tensors"]:
+        if digest_file(folder / TENSORS) != body["tensors"]:
+            raise ValueError("its tensors do not match their digest")
+        tensors, _ = read_tensors(folder / TENSORS)
+    return Result(body["row"], tensors), body
+
+
 class Store:
     """Entries under `root`; with `enabled=False` nothing is served, everything is made again (and kept)."""
 
     def __init__(self, root: Path | str, enabled: bool = True):
         self.root = Path(root)
         self.enabled = enabled
+        self._claims: bool | None = None  # asked of the file system when first needed
         self.events: Counter[str] = Counter()  # what this process did: served, started, resumed, made, damaged
 
     def path(self, stage: str, key: str) -> Path:
@@ -60,14 +83,18 @@ class Store:
         """The folder of a training's checkpoints: it survives a crash and is dropped with success."""
         return self.root / "checkpoints" / stage / key
 
+    def has(self, stage: str, key: str) -> bool:
+        """Whether there is an entry that would be served, not yet verified."""
+        return self.enabled and self.path(stage, key).is_dir()
+
     def get(self, stage: str, key: str) -> Result | None:
         """The entry, verified; None when there is none or it is damaged."""
         folder = self.path(stage, key)
         if not folder.is_dir():
             return None
         try:
-            return self._read(folder)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, UserError) as error:
+            return read_entry(folder)[0]
+        except UNREADABLE as error:
             self.log("damaged", stage, key, reason=str(error))
             self._discard(folder)
             return None
@@ -85,16 +112,23 @@ class Store:
                     digest = digest_file(aside / TENSORS)
                 body = {"about": dict(about), "row": result.row, "tensors": digest}
                 (aside / FACTS).write_text(json.dumps(body | {"digest": digest_text(canonical(body))}, sort_keys=True))
-                folder.parent.mkdir(parents=True, exist_ok=True)
                 if not self.enabled and folder.exists():
                     self._discard(folder)
-                try:
-                    os.rename(aside, folder)
-                except OSError:  # only a folder that is not there, or empty, gives way
-                    if not folder.exists():
-                        raise
+                self.adopt(stage, key, aside)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
+
+    def adopt(self, stage: str, key: str, aside: Path) -> bool:
+        """Make a whole folder of this store's disk the entry, unless there is one; whether it was."""
+        folder = self.path(stage, key)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.rename(aside, folder)
+        except OSError:  # only a folder that is not there, or empty, gives way
+            if not folder.exists():
+                raise
+            return False
+        return True
 
     def ensure(
         self, stage: str, key: str, about: Mapping[str, Any], make: Callable[[Path], Result]
@@ -125,6 +159,12 @@ class Store:
     def lock(self, stage: str, key: str) -> Iterator[None]:
         """`flock` on the key: a second maker waits for the first and takes its result."""
         path = self.root / "locks" / f"{stage}-{key}"
+        if self._claims is None:
+            self._claims = claims.wanted(self.root)
+        if self._claims:
+            with claims.claimed(path.with_suffix(".claim")):
+                yield
+            return
         while True:
             with disk_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,17 +191,6 @@ class Store:
                 os.write(descriptor, line.encode())
             finally:
                 os.close(descriptor)
-
-    def _read(self, folder: Path) -> Result:
-        body = json.loads((folder / FACTS).read_text())
-        if body.pop("digest") != digest_text(canonical(body)):
-            raise ValueError("its facts do not match their digest")
-        tensors: Mapping[str, np.ndarray] = {}
-        if body["tensors"]:
-            if digest_file(folder / TENSORS) != body["tensors"]:
-                raise ValueError("its tensors do not match their digest")
-            tensors, _ = read_tensors(folder / TENSORS)
-        return Result(body["row"], tensors)
 
     def _discard(self, folder: Path) -> None:
         aside = self.root / "aside" / f"{folder.name}.{os.getpid()}.{secrets.token_hex(4)}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-PURPOSES = ("init", "mask", "order", "augmentation", "rewiring", "dropout", "split", "score")
+PURPOSES = ("init", "mask", "order", "augmentation", "rewiring", "dropout", "split", "score", "measure")
 
 
 def stream(seed: int, purpose: str, name: str = "") -> np.random.Generator:

@@ -10,7 +10,7 @@ def main() -> int:
         parser.add_argument("--masks", nargs="*", default=[], help="bundles of masks")
         parser.add_argument("--output", required=True, help="the bundle of weights and masks to write (.safetensors)")
 
-    return stage_program(__doc__, add, lambda job, context, a: init.main(job, context, a.masks, a.output))
+    return stage_program(__doc__, add, lambda job, context, a: init.main(job, context, a.masks, a.output, a.data))
 
 
 if __name__ == "__main__":

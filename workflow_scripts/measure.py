@@ -1,4 +1,4 @@
-"""Measure the networks of a bundle of cells as they were initialised; nothing is trained."""
+"""Measure the networks of a bundle of cells, as they were initialised or after their training."""
 
 from sparse_ortho.stages import measure
 from sparse_ortho.stages.program import stage_program

@@ -30,10 +30,10 @@ from typing import Literal
 import numpy as np
 import torch
 
+from sparse_ortho.inits.blocks import parts_of
 from sparse_ortho.inits.kaiming import kaiming
 from sparse_ortho.inits.orthogonal import orthogonal
 from sparse_ortho.linalg.structural import full_rank, maximum_matching
-from sparse_ortho.masks import groups_of
 from sparse_ortho.probe import Probe
 from sparse_ortho.streams import Streams
 
@@ -58,7 +58,7 @@ def isometry(
     repair: bool = False,
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Weights moved towards isometry, and the masks as they were, or repaired."""
-    groups, kept = groups_of(probe.model), dict(masks)
+    groups, kept = parts_of(probe.model), dict(masks)
     weights = _start(start, probe, masks, streams, gain)
     for name, weight in weights.items():
         rng, mask = streams("init", f"{name}/matching"), _wide(masks[name], groups.get(name, 1))

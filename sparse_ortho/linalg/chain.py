@@ -11,6 +11,7 @@ which is more, so it needs fewer rotations: at 100 x 100 3 % fewer for density 0
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -23,6 +24,11 @@ def expected_density(rows: int, cols: int, rotations: int) -> float:
     """E[density] after that many rotations, exactly; O(M) a rotation."""
     steps = _densities(max(rows, cols))
     return next(density for t, density in enumerate(steps) if t == rotations)
+
+
+def density_path(rows: int, cols: int, rotations: int) -> np.ndarray:
+    """E[density] after 0, 1, ..., `rotations` rotations."""
+    return np.fromiter(itertools.islice(_densities(max(rows, cols)), rotations + 1), float)
 
 
 def expected_rotations(rows: int, cols: int, density: float) -> float:

@@ -28,8 +28,13 @@ def degrees(rows: int, cols: int) -> list[int]:
     return [degree for degree in range(1, wide + 1) if wide % degree == 0 and narrow * degree % wide == 0]
 
 
-def regular_orthogonal(rows: int, cols: int, degree: int, rng: np.random.Generator) -> np.ndarray:
-    """A random matrix with orthonormal rows (tall: columns), `degree` nonzeros in each."""
+def regular_orthogonal(
+    rows: int, cols: int, degree: int, rng: np.random.Generator, values: np.random.Generator | None = None
+) -> np.ndarray:
+    """A random matrix with orthonormal rows (tall: columns), `degree` nonzeros in each.
+
+    `values`: what the numbers are drawn from, if not from the generator of the graph.
+    """
     narrow, wide = sorted((rows, cols))
     if degree not in degrees(rows, cols):
         raise UserError(
@@ -41,7 +46,7 @@ def regular_orthogonal(rows: int, cols: int, degree: int, rng: np.random.Generat
     sets = rng.permutation(wide).reshape(-1, degree)
     matrix = np.zeros((narrow, wide))
     for first, columns in enumerate(sets):
-        matrix[first :: len(sets), columns] = haar(narrow // len(sets), degree, rng)
+        matrix[first :: len(sets), columns] = haar(narrow // len(sets), degree, values or rng)
     return matrix if rows <= cols else np.ascontiguousarray(matrix.T)
 
 

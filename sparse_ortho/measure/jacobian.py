@@ -39,7 +39,7 @@ def jacobians(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     like = next((p for p in model.parameters() if p.is_floating_point()), x)
     if not x.is_floating_point() or x.ndim < 2 or len(x) == 0:
         raise UserError("x", "must be a batch of floating-point inputs", found=f"{x.dtype} {tuple(x.shape)}")
-    with torch.inference_mode(False), torch.enable_grad(), _evaluating(model):
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
         x = x.detach().to(like.device, like.dtype, copy=True).requires_grad_()
         logits = model(x).flatten(1)
         rows = [
@@ -50,7 +50,7 @@ def jacobians(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, and afterwards the mode that each module had."""
     modes = [(module, module.training) for module in model.modules()]
     try:

@@ -1,11 +1,8 @@
 """How far the layers of a network are from isometry, as operators, and which units are dead.
 
-A linear layer is its matrix. A convolution with circular padding and stride 1 on an image of n x n is block diagonal
-in the Fourier basis (Sedghi, Gupta, Long, "The Singular Values of Convolutional Layers", ICLR 2019, arXiv 1805.10408):
-
-    A_uv = sum_ab K[:, :, a, b] exp(-2 pi i (u a + v b) / n),   singular values of the layer = those of all A_uv
-
-so n^2 small decompositions replace one of (c n^2) x (c n^2). Each group of a grouped convolution is a block of its own.
+A linear layer is its matrix, a convolution an operator on images of n x n pixels (see `linalg.operators`): with
+circular padding and stride 1 whatever the layer's own, or, `operator: layer`, with the stride, padding and dilation of
+the layer (Sedghi, Gupta, Long, ICLR 2019, arXiv 1805.10408). Each group of a grouped convolution is a block of its own.
 
     residual = || s / q - 1 ||_2 / sqrt(number of s),   q^2 = mean s^2,   over the min(rows, columns) values of a layer
 
@@ -17,21 +14,35 @@ kernels larger than the image wrap around.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from sparse_ortho.errors import UserError
-from sparse_ortho.masks import groups_of, maskable
+from sparse_ortho.linalg.operators import layer_values, operator_values
+from sparse_ortho.masks import LAYERS, groups_of, maskable, plain_name
 
 
-def layers(model: nn.Module, take: Callable[[int], torch.Tensor], *, image: int = 8) -> dict[str, float]:
+def layers(
+    model: nn.Module,
+    take: Callable[[int], torch.Tensor],
+    *,
+    image: int = 8,
+    operator: Literal["circular", "layer"] = "circular",
+) -> dict[str, float]:
     """The measurement of a network: mean and largest residual, extreme singular values, shares of dead units."""
     if image < 1:
         raise UserError("measure.image", "must be at least 1", found=image)
     groups = groups_of(model)
     weights = {name: weight.detach().double() for name, weight in maskable(model).items()}
-    values = [operator_values(weight, groups.get(name, 1), image) for name, weight in weights.items()]
+    modules = modules_of(model) if operator == "layer" else {}
+    values = [
+        layer_values(modules.get(name), weight, image)
+        if operator == "layer"
+        else operator_values(weight, groups.get(name, 1), image)
+        for name, weight in weights.items()
+    ]
     residuals = torch.stack([residual(found) for found in values])
     dead_in, inputs, dead_out, outputs = torch.tensor([dead(w, groups.get(n, 1)) for n, w in weights.items()]).sum(0)
     return {
@@ -44,16 +55,13 @@ def layers(model: nn.Module, take: Callable[[int], torch.Tensor], *, image: int 
     }
 
 
-def operator_values(weight: torch.Tensor, groups: int, image: int) -> torch.Tensor:
-    """All singular values of a layer, descending; (rows, cols, ...taps) with `groups` blocks one above the other."""
-    axes = weight.ndim - 2
-    if axes:
-        weight = _wrapped(weight, image)
-        weight = torch.fft.fftn(weight, dim=tuple(range(2, 2 + axes))).flatten(2)
-    else:
-        weight = weight[..., None]
-    blocks = torch.cat(weight.chunk(groups, 0), 2).permute(2, 0, 1)  # (groups x frequencies, rows, cols)
-    return torch.linalg.svdvals(blocks).flatten().sort(descending=True).values
+def modules_of(model: nn.Module) -> dict[str, Any]:
+    """The module of every linear or convolution weight, by its name."""
+    return {
+        plain_name(f"{path}.weight" if path else "weight"): module
+        for path, module in model.named_modules()
+        if isinstance(module, LAYERS)
+    }
 
 
 def residual(values: torch.Tensor) -> torch.Tensor:
@@ -66,12 +74,3 @@ def dead(weight: torch.Tensor, groups: int) -> tuple[int, int, int, int]:
     blocks = torch.stack((weight.flatten(2) if weight.ndim > 2 else weight[..., None]).ne(0).any(2).chunk(groups, 0))
     read, seeing = blocks.any(1), blocks.any(2)  # (groups, inputs of one), (groups, outputs of one)
     return int((~read).sum()), read.numel(), int((~seeing).sum()), seeing.numel()
-
-
-def _wrapped(weight: torch.Tensor, image: int) -> torch.Tensor:
-    """The kernel on a torus of `image` a side: taps that leave it on one side come in on the other."""
-    for axis in range(2, weight.ndim):
-        places = torch.arange(weight.shape[axis]) % image
-        shape = [*weight.shape[:axis], image, *weight.shape[axis + 1 :]]
-        weight = weight.new_zeros(shape).index_add_(axis, places, weight)
-    return weight

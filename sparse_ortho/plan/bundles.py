@@ -36,12 +36,14 @@ def pack(
     seconds: Callable[[Node], float],
     split: float,
     load: Callable[[Node], float] = lambda node: 0.0,
+    apart: Callable[[Node], str] = lambda node: "",
 ) -> Iterator[Bundle]:
     """All bundles of one stage of one study and scale; `seconds` is the nominal cost of one seed of a node.
 
-    `load` is the part that all seeds of a node take of what one process may hold.
+    `load` is the part that all seeds of a node take of what one process may hold. Nodes of which `apart` says different
+    words never share a bundle: the levels of a ladder, each of which reads the one below.
     """
-    groups: dict[tuple[str, str], list[Node]] = {}
+    groups: dict[tuple[str, str, str], list[Node]] = {}
     for node in nodes:
         planned = sorted(seeds(node))
         if seconds(node) > split or load(node) > 1:
@@ -50,10 +52,10 @@ def pack(
         elif seconds(node) * len(planned) > split:
             yield Bundle(stage, f"{prefix}-{node.data}-{node.model}-{node.id[-12:]}", (node,))
         else:
-            groups.setdefault((node.data, node.model), []).append(node)
-    for (data, model), members in groups.items():
+            groups.setdefault((node.data, node.model, apart(node)), []).append(node)
+    for (data, model, word), members in groups.items():
         for bits, part in _split(sorted(members, key=lambda node: node.id[-12:]), size, load):
-            yield Bundle(stage, f"{prefix}-{data}-{model}-{bits or 'all'}", tuple(part))
+            yield Bundle(stage, f"{prefix}-{data}-{model}-{word}{bits or 'all'}", tuple(part))
 
 
 def _split(

@@ -12,6 +12,7 @@ from sparse_ortho.errors import UserError
 from sparse_ortho.plan.options import explain
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+STUDIES = ["eoi", "sparse_momentum", "tost", "er_lottery"]
 Axis = str  # a key of a cell, dotted for an option: mask, init, density, model.activation
 
 
@@ -22,13 +23,15 @@ class Strict(BaseModel):
 class Config(Strict):
     """config.yaml together with `--config key=value`."""
 
-    studies: list[Name] = Field(["eoi"], description="studies that `snakemake` builds: folders under studies/")
+    studies: list[Name] = Field(STUDIES, description="studies that `snakemake` builds: folders under studies/")
     scale: Name = Field("quick", description="quick, laptop or paper: a scale that the studies define")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where networks are trained")
     paths: dict[Name, str] = Field({}, description="data set -> your folder or file of it, instead of a download")
     bundle: int = Field(16, ge=1, le=64, description="cells of one kind that one process makes")
     store: bool = Field(True, description="false: serve nothing from the store")
     checkpoint: float = Field(30.0, ge=0, description="seconds between the checkpoints of a training")
+    slots: int = Field(1, ge=1, description="trainings that share a GPU of this machine")
+    max_hours: float | None = Field(None, gt=0, description="budget of a run: no seed begins that would end later")
     split_minutes: float = Field(60.0, gt=0, description="nominal minutes above which a seed is a job of its own")
 
 
@@ -64,6 +67,7 @@ class Exhibit(Strict):
     columns: list[Axis] = []
     metric: str = "test_accuracy_last"
     published: bool = False
+    baseline: Annotated[str | None, Field(description="of a table: the value that all others are compared with")] = None
     footnotes: list[str] = []
     x: str = "epoch"
     y: str = "train_loss"

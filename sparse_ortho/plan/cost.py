@@ -16,6 +16,7 @@ from typing import Any
 from sparse_ortho.plan import data_facts
 from sparse_ortho.plan.fields import TRAIN
 from sparse_ortho.plan.identity import Node
+from sparse_ortho.plan.learned_words import trainings
 from sparse_ortho.plan.options import defaults, literal_of
 from sparse_ortho.plan.shapes import facts_of, layers, size_of
 from sparse_ortho.registry import resolve, table
@@ -31,7 +32,7 @@ UNKNOWN = 1e8  # FLOPs an image of a model that schemas/shapes.json does not hol
 IMAGES = 50_000  # of a data set of the user's, whose size is not known before it is read: that of CIFAR
 SCORED = 10  # images of each class that a score sees
 OTHER = 1.0  # seconds a seed of a mask or an initialisation, and more if it computes a lot
-BYTES = {"mask": 1, "init": 5, "train": 5}  # that a process holds for each weight of a seed: float32, and a mask
+BYTES = {"mask": 1, "init": 5, "ticket": 5, "train": 5}  # a process holds for each weight of a seed: float32, a mask
 
 
 def seed_seconds(node: Node, device: str) -> float:
@@ -57,7 +58,8 @@ def _training(node: Node, device: str) -> float:
     facts = facts_of(node.spec)
     flops, depth = (facts["flops"], len(layers(facts))) if facts else (UNKNOWN, LAYERS)
     step = STEP[device] * max(depth, LAYERS) / LAYERS
-    return options["epochs"] * (3 * images * flops / RATE[device] + images / options["batch_size"] * step)
+    epochs = options["epochs"] * trainings(node.spec.get("rule", {}))
+    return epochs * (3 * images * flops / RATE[device] + images / options["batch_size"] * step)
 
 
 def _scoring(spec: Mapping[str, Any], facts: Mapping[str, Any]) -> float:
@@ -73,7 +75,14 @@ def _scoring(spec: Mapping[str, Any], facts: Mapping[str, Any]) -> float:
 
 
 def _descent(init: Mapping[str, Any], facts: Mapping[str, Any]) -> float:
-    """FLOPs of the Gram matrices, rows <= cols, that an initialisation with `steps` descends by: two products each."""
-    steps = (defaults(resolve("inits", init["name"])) | dict(init)).get("steps", 0)
+    """FLOPs of the Gram matrices, rows <= cols, that an initialisation with `steps` descends by: two products each.
+
+    One that learns from data takes two batches forward and backward, twice in each of its `iters`.
+    """
+    path = resolve("inits", init["name"])
+    options = defaults(path) | dict(init)
+    steps = options.get("steps", 0)
+    if "data" in literal_of(path, "NEEDS", ()):
+        return options.get("iters", steps) * 4 * 3 * options.get("batch", 0) * facts["flops"]
     sides = ((shape[0], math.prod(shape[1:])) for shape in layers(facts))
     return steps * sum(4 * min(side) ** 2 * max(side) for side in sides)

@@ -101,11 +101,20 @@ def _is_ours(module: str) -> bool:
     return module.partition(".")[0] in PACKAGES
 
 
+def _is_the_users(module: str) -> bool:
+    """A file of the user's own in the project, such as a criterion and what it imports from beside it."""
+    path = source_of(module)
+    if path is None or _is_ours(module) or not path.is_relative_to(ROOT):
+        return False
+    return not any(part.startswith(".") for part in path.relative_to(ROOT).parts)  # as .venv is
+
+
 @functools.cache
 def _imports(module: str) -> tuple[str, ...]:
     """Modules of the same project that `module` imports anywhere, function level included."""
     top = module.partition(".")[0]
     family = PACKAGES if top in PACKAGES else (top, *PACKAGES)  # a plug-in's closure: its own and ours
+    own = _is_the_users(module)
     found: list[str] = []
     for node in _runtime_nodes(tree_of(module)):
         if isinstance(node, ast.Import):
@@ -119,7 +128,7 @@ def _imports(module: str) -> tuple[str, ...]:
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         else:
             continue
-        found.extend(name for name in names if name.partition(".")[0] in family and source_of(name))
+        found.extend(n for n in names if (n.partition(".")[0] in family or own and _is_the_users(n)) and source_of(n))
     return tuple(found)
 
 

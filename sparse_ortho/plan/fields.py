@@ -6,10 +6,11 @@ import functools
 import json
 from typing import Any
 
+from sparse_ortho import ranges
 from sparse_ortho.artifacts import canonical
 from sparse_ortho.errors import UserError
 from sparse_ortho.plan.grid import named
-from sparse_ortho.plan.options import check
+from sparse_ortho.plan.options import check, defaults, literal_of
 from sparse_ortho.registry import resolve
 from sparse_ortho.streams import PURPOSES
 
@@ -32,7 +33,9 @@ def _method_of(kind: str, text: str, where: str, shared: tuple[str, ...]) -> dic
     if name is None:
         raise UserError(f"{where}.name", "is required but absent")
     path = resolve(kind, name, where)
-    return {"name": name} | check((path, *shared), given, where)
+    found = {"name": name} | check((path, *shared), given, where)
+    ranges.refuse(literal_of(path, "RANGES", {}), defaults(path) | found, where)
+    return found
 
 
 def canonical_or_refuse(value: Any, where: str) -> str:

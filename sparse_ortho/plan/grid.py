@@ -9,19 +9,37 @@ from typing import Any
 
 from sparse_ortho.errors import UserError
 from sparse_ortho.plan.config import Block, Exhibit, Grid
+from sparse_ortho.plan.ticket_words import ticket_axis
+from sparse_ortho.plan.trick_axis import trick_axis
 
-KEYS = ("data", "density", "fixed_seeds", "init", "mask", "measure", "model", "rule", "score_init", "train")
+KEYS = (
+    *("bench", "data", "density", "fixed_seeds", "init", "mask", "measure", "model", "rule", "score_init", "ticket"),
+    *("train", "tricks"),
+)
 AXES = ("data", "model", "mask", "init", "density")
 
 
 def raw_cells(block: Block, grid: Grid, where: str) -> Iterator[dict[str, Any]]:
-    """Every cell of a grid: the block's cell overlaid with one choice from each list."""
+    """Every cell of a grid: the block's cell overlaid with one choice from each list; it may have its own `seeds`."""
     for number, entry in enumerate(grid.cells):
         place = f"{where}.cells[{number}]"
-        for choice in products(entry, place):
+        own = own_seeds(entry, grid, place)
+        for choice in products({key: value for key, value in entry.items() if key != "seeds"}, place):
             cell = overlay(block.cell, choice, place)
             if not any(_matches(cell, pattern, where) for pattern in grid.exclude):
-                yield cell
+                yield cell | own
+
+
+def own_seeds(entry: Mapping[str, Any], grid: Grid, where: str) -> dict[str, list[int]]:
+    """{"seeds": those that an entry of `cells` has instead of the exhibit's}, or nothing."""
+    if "seeds" not in entry:
+        return {}
+    seeds = entry["seeds"]
+    if grid.tune:
+        raise UserError(f"{where}.seeds", "all cells that are tuned have the same seeds", found=seeds)
+    if not isinstance(seeds, list) or not seeds or any(type(seed) is not int or seed < 0 for seed in seeds):
+        raise UserError(f"{where}.seeds", "must be a list of whole numbers from 0", found=seeds)
+    return {"seeds": seeds}
 
 
 def products(entry: Mapping[str, Any], where: str) -> Iterator[dict[str, Any]]:
@@ -82,7 +100,9 @@ def axes_of(cell: Mapping[str, Any], exhibit: Exhibit, where: str, more: Iterabl
 def laid_out_by(exhibit: Exhibit) -> list[str]:
     """The axes that an exhibit puts its cells by."""
     found = [*exhibit.rows, *exhibit.columns, *exhibit.panels, *filter(None, (exhibit.hue, exhibit.dash))]
-    return found + ([exhibit.x] if exhibit.kind == "lines" else [])  # other kinds have an x of their own, such as epoch
+    own = exhibit.x == "measured_density"  # what a training has kept, which no cell can say
+    placed = exhibit.kind in ("lines", "outcomes", "timing", "widths") and not own
+    return found + ([exhibit.x] if placed else [])  # other kinds have an x of their own, such as epoch
 
 
 def axis_value(cell: Mapping[str, Any], axis: str, where: str) -> Any:
@@ -90,13 +110,23 @@ def axis_value(cell: Mapping[str, Any], axis: str, where: str) -> Any:
     if top not in KEYS:
         raise UserError(where, "unknown axis", found=axis, allowed=KEYS)
     value = cell.get(top)
+    if top == "tricks":
+        return trick_axis(value, option)
+    if top == "ticket":
+        return ticket_axis(value, option, cell.get("density"))
     if option:
         value = value.get(option) if isinstance(value, dict) else None
     elif isinstance(value, dict):
-        value = value.get("name") or "+".join(str(part) for part in value.values())
+        value = mask_label(value) if axis == "mask" else value.get("name") or "+".join(map(str, value.values()))
     if axis == "density" and (value is None or isinstance(value, int | float)):
         return 1.0 if value is None else float(value)
     return {"mask": "dense", "rule": "static"}.get(axis) if value is None else value
+
+
+def mask_label(mask: Mapping[str, Any]) -> str:
+    """All that a mask says, by name: magnitude+erk, snip+kernel; of a file its path."""
+    parts = [part.get("name", part) if isinstance(part, dict) else part for part in mask.values()]
+    return "+".join(str(part) for part in parts if not isinstance(part, bool))
 
 
 def _matches(cell: Mapping[str, Any], pattern: Mapping[str, Any], where: str) -> bool:

@@ -17,10 +17,11 @@ from sparse_ortho.plan.fields import TRAIN
 from sparse_ortho.plan.identity import Node
 from sparse_ortho.plan.options import defaults
 from sparse_ortho.plan.studies import ScaledStudy
+from sparse_ortho.plan.tickets import depths
 
 NEARBY = 5  # names that an error offers, of possibly thousands
-STAGES = ("data", "mask", "init", "train", "measure")
-SIZE = {"mask": 4, "init": 4, "train": 1, "measure": 4}  # times the configured cells: these stages are cheap
+STAGES = ("data", "mask", "init", "ticket", "train", "measure", "bench")
+SIZE = {"mask": 4, "init": 4, "ticket": 1, "train": 1, "measure": 4, "bench": 4}  # times the configured cells
 HELD = 2e9  # bytes of results that one process keeps in memory until it writes them
 
 
@@ -40,6 +41,7 @@ class Layout:
         self._scales: dict[str, frozenset[str]] = {}
         self._bundles: dict[str, dict[str, dict[str, Bundle]]] = {}
         self._holders: dict[str, dict[tuple[str, str], list[Bundle]]] = {}
+        self._trainings: dict[str, Node] = {}  # of the ladders
 
     # what there is -----------------------------------------------------------------------------------------------
 
@@ -83,7 +85,7 @@ class Layout:
         """The records of a study: results too, so a deleted one comes back."""
         trained = self.bundles(study, "train")
         found = [path for name in trained for path in (paths.bundle("train", name), paths.curves(name))]
-        return found + [paths.bundle("measure", name) for name in self.bundles(study, "measure")]
+        return found + [paths.bundle(s, name) for s in ("measure", "bench") for name in self.bundles(study, s)]
 
     def targets(self) -> list[str]:
         """The exhibits of the configured studies: what the report shows."""
@@ -101,10 +103,12 @@ class Layout:
         found: dict[str, None] = {}
         for node in bundle.nodes:
             if identity := node.inputs.get(role):
-                seeds = set(bundle.seeds_of(self.study(study).seeds[node.id]))
-                for holder in self._holders[study][role, identity]:
+                planned = self.study(study).seeds
+                pair = node.spec.get("pair")  # two seeds are compared, so any may be the other one
+                seeds = set(planned[identity] if pair else bundle.seeds_of(planned[node.id]))
+                for holder in self._held(study, role, identity):
                     if holder.seeds is None or seeds & set(holder.seeds):
-                        found[paths.bundle(role, holder.name)] = None
+                        found[paths.bundle(holder.stage, holder.name)] = None
         return sorted(found)
 
     def holders(self, identity: str, stage: str = "train") -> list[str]:
@@ -124,19 +128,18 @@ class Layout:
         found: dict[str, None] = {}
         for view in views:
             node = self.study(study).cells[view.id].nodes[stage]
-            for bundle in self._holders[study][stage, node.id]:
+            for bundle in self._held(study, stage, node.id):
                 if bundle.seeds is None or set(view.seeds) & set(bundle.seeds):
-                    found[paths.curves(bundle.name) if curves else paths.bundle(stage, bundle.name)] = None
+                    found[paths.curves(bundle.name) if curves else paths.bundle(bundle.stage, bundle.name)] = None
                     if grid.tune:  # the records say which trial is drawn
                         found[paths.bundle("train", bundle.name)] = None
         return sorted(found)
 
     # what a job takes --------------------------------------------------------------------------------------------
 
-    def threads(self, name: str) -> int:
-        """Cores of a training bundle: those of every rank."""
-        trained = [defaults(TRAIN) | dict(node.spec["train"]) for node in self.bundle("train", name).nodes]
-        return max(int(options["threads"]) * int(options["ranks"]) for options in trained)
+    def threads(self, name: str, stage: str = "train") -> int:
+        """Cores of a bundle that trains: those of every rank."""
+        return max((int(t["threads"]) * int(t["ranks"]) for t in self._trained(stage, name)), default=1)
 
     def minutes(self, stage: str, name: str) -> int:
         """Nominal run time of a bundle with a margin, for a scheduler."""
@@ -147,20 +150,47 @@ class Layout:
         if bundle.stage == "data":
             return 0.0
         planned = self.study(self._study_of(bundle.name)).seeds
-        return sum(self._seed_seconds(node) * len(bundle.seeds_of(planned[node.id])) for node in bundle.nodes)
+        return sum(self.seed_seconds(node) * len(bundle.seeds_of(planned[node.id])) for node in bundle.nodes)
 
-    def gpus(self, stage: str) -> int:
-        return int(stage == "train" and self.device == "cuda")
+    def urgency(self, stage: str, name: str) -> int:
+        """What takes longest begins first: else it would run alone at the end."""
+        return int(self.seconds(self.bundle(stage, name)))
+
+    def gpus(self, stage: str, name: str) -> int:
+        """Devices of a bundle that trains: one for every rank."""
+        if stage not in ("ticket", "train") or self.device != "cuda":
+            return 0
+        return max((int(options["ranks"]) for options in self._trained(stage, name)), default=1)
+
+    def training_of(self, node: Node) -> Node | None:
+        """The training that is a part of a node: of a level of a ladder, that of the level below."""
+        return node if node.stage == "train" else self._trainings.get(node.inputs.get("train", ""))
+
+    def _trained(self, stage: str, name: str) -> list[dict[str, Any]]:
+        """The options of every training that a bundle does."""
+        nodes = [self.training_of(node) for node in self.bundle(stage, name).nodes]
+        return [defaults(TRAIN) | dict(node.spec["train"]) for node in nodes if node]
 
     # inside ------------------------------------------------------------------------------------------------------
 
-    def _seed_seconds(self, node: Node) -> float:
-        return cost.seed_seconds(node, self.device)
+    def seed_seconds(self, node: Node) -> float:
+        trained = self.training_of(node) if node.stage == "ticket" else None
+        more = cost.seed_seconds(trained, self.device) if trained else 0.0
+        return more + cost.seed_seconds(node, self.device)
+
+    def _held(self, study: str, role: str, identity: str) -> list[Bundle]:
+        """The bundles of a node; what a network starts from may be its initialisation or a ticket."""
+        holders = self._holders[study]
+        return holders.get((role, identity)) or holders["ticket", identity]
 
     def _pack(self, study: str, stage: str) -> Iterable[tuple[str, Bundle]]:
         scaled = self.study(study)
         if stage == "data":
             return [(node.id, Bundle("data", node.id, (node,))) for node in scaled.nodes("data")]
+        rungs: dict[str, int] = {}
+        if stage == "ticket":
+            self._trainings |= {node.id: node for node in scaled.nodes("train")}
+            rungs = depths({node.id: node for node in scaled.nodes("ticket")})
         size = 1 if self.config.bundle == 1 else min(64, self.config.bundle * SIZE[stage])
         packed = bundles.pack(
             stage,
@@ -168,9 +198,10 @@ class Layout:
             scaled.nodes(stage),
             size,
             lambda node: scaled.seeds[node.id],
-            self._seed_seconds,
+            self.seed_seconds,
             60 * self.config.split_minutes,
             lambda node: cost.seed_bytes(node) * len(scaled.seeds[node.id]) / HELD,
+            lambda node: f"l{rungs[node.id]}" if rungs else "",
         )
         return [(bundle.name, bundle) for bundle in packed]
 

@@ -49,6 +49,7 @@ ALIASES: dict[str, dict[str, Any]] = {
     r"(imagenet_)?(?-i:resnet)-?(?P<depth>18|34|50|101|152)": {"name": "deep_resnet"},
     r"(?-i:Res[Nn]et)-?(?P<depth>18|34|50|101|152)": {"name": "deep_resnet", "stem": "cifar", "head_bias": False},
     r"wide[-_]?resnet-?(?P<depth>50|101)([-_]2)?": {"name": "deep_resnet", "widen": 2},
+    r"wide[-_]?resnet-?18": {"name": "deep_resnet", "stem": "cifar", "width": 128},  # of Synaptic Flow
     # Others
     r"efficientnet[-_]?(?P<variant>b0|b1|b3|v2[-_]s)": {"name": "efficientnet"},
     r"densenet-?(?P<depth>121|169|201)": {"name": "densenet"},

@@ -6,8 +6,12 @@ RESULTS = "results"
 STORE = f"{RESULTS}/store"
 REPORT = f"{RESULTS}/report.html"
 PROVENANCE = f"{RESULTS}/provenance"
-BUNDLED = {"data": "data", "mask": "masks", "init": "inits", "train": "records", "measure": "measures"}
-SUFFIX = {"data": "safetensors", "mask": "safetensors", "init": "safetensors", "train": "parquet", "measure": "parquet"}
+BUNDLED = {"data": "data", "mask": "masks", "init": "inits", "ticket": "tickets", "train": "records"} | {
+    "measure": "measures",
+    "bench": "benches",
+}
+SUFFIX = dict.fromkeys(BUNDLED, "safetensors") | dict.fromkeys(("train", "measure", "bench"), "parquet")
+TABLES = ("collapse", "compared", "factorial", "side_by_side", "table")  # kinds of exhibits that are text
 SUFFIXES = {"table": ("md", "tex", "html", "csv"), "figure": ("svg", "png", "csv")}
 
 
@@ -21,7 +25,7 @@ def curves(name: str) -> str:
 
 
 def exhibit(kind: str, study: str, scale: str, name: str) -> list[str]:
-    family = "table" if kind == "table" else "figure"
+    family = "table" if kind in TABLES else "figure"
     return [f"{RESULTS}/{family}s/{study}/{scale}/{name}.{suffix}" for suffix in SUFFIXES[family]]
 
 

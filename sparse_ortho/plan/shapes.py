@@ -19,8 +19,12 @@ from sparse_ortho.budgets import Shape, budget, floor_of
 from sparse_ortho.errors import UserError
 from sparse_ortho.plan.digest import ROOT
 from sparse_ortho.plan.identity import Cell
+from sparse_ortho.plan.init_words import base_of
+from sparse_ortho.plan.mask_sources import refuse_misfit
 from sparse_ortho.plan.mask_words import layers_kind
+from sparse_ortho.plan.misfits import refuse_misfits
 from sparse_ortho.plan.options import literal_of
+from sparse_ortho.plan.structure_words import least_weights
 from sparse_ortho.registry import resolve
 
 SHAPES = ROOT / "schemas" / "shapes.json"
@@ -54,12 +58,17 @@ def size_of(facts: Mapping[str, Any]) -> int:
 
 def refuse_unreachable(cell: Cell, where: str) -> None:
     """A mask or initialisation that needs more weights than the density leaves ends here, with the reachable range."""
-    init, mask = cell.nodes["init"], cell.nodes.get("mask")
-    facts = facts_of(init.spec)
-    if facts is None or mask is None or mask.spec["mask"]["layers"]["name"] == "given":
+    init, mask = cell.start, cell.nodes.get("mask")  # a bench may have no network
+    facts = facts_of(init.spec) if init else None
+    refuse_misfits(cell, facts, where)
+    if mask and mask.sources:
+        refuse_misfit(mask.sources, facts, mask.model, where)
+    if init is None or facts is None or mask is None or mask.spec["mask"]["layers"]["name"] == "given":
         return
     size = size_of(facts)
-    for name, least in _needed(init.spec["init"]["name"], mask.spec["mask"]["layers"], facts["weights"]):
+    first = base_of(init.spec["init"]) or init.spec["init"]["name"]  # what it starts from has the floor
+    needed = _needed(first, mask.spec["mask"]["layers"], facts["weights"])
+    for name, least in [*needed, *least_weights(mask.spec["mask"], facts["weights"])]:
         if budget(mask.spec["density"], size) < least:
             reach = math.ceil(least / size * 1e6) / 1e6
             raise UserError(

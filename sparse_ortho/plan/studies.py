@@ -15,15 +15,24 @@ from typing import Any
 from sparse_ortho.artifacts import canonical
 from sparse_ortho.errors import UserError
 from sparse_ortho.plan import tuning
+from sparse_ortho.plan.baselines import check_baseline
+from sparse_ortho.plan.collapses import KIND, check_collapse
 from sparse_ortho.plan.config import Block, Exhibit, Grid, Study, parse, read_yaml
 from sparse_ortho.plan.digest import ROOT
+from sparse_ortho.plan.exhibit_words import check_entries, check_words, node_of
+from sparse_ortho.plan.factors import check_factors
 from sparse_ortho.plan.grid import axes_of, raw_cells
 from sparse_ortho.plan.identity import Cell, Node, resolve_cell
+from sparse_ortho.plan.measures import refuse_single_seed
 from sparse_ortho.plan.options import literal_of
 from sparse_ortho.plan.shapes import refuse_unreachable
 from sparse_ortho.registry import resolve
 
-LAST_STAGE = {"records": "train", "curves": "train", "inits": "init", "layers": "init", "measures": "measure"}
+LAST_STAGE = {
+    **{"records": "train", "curves": "train"},
+    **{"inits": "init", "layers": "init", "masks": "init"},
+    **{"measures": "measure", "benches": "bench"},
+}
 
 
 @dataclass(frozen=True)
@@ -45,8 +54,8 @@ class ScaledStudy:
 
     def nodes(self, stage: str) -> list[Node]:
         """The distinct nodes of a stage that some exhibit needs, in the order of their identities."""
-        every = (cell.nodes[stage] for cell in self.cells.values() if stage in cell.nodes)
-        found = {node.id: node for node in every if node.id in self.seeds}
+        every = (node for cell in self.cells.values() for node in cell.every())
+        found = {node.id: node for node in every if node.stage == stage and node.id in self.seeds}
         return [found[identity] for identity in sorted(found)]
 
 
@@ -99,6 +108,8 @@ def at_scale(name: str, scale: str, root: Path = ROOT) -> ScaledStudy:
         for view in views:
             for node in cells[view.id].needed(last_stage(exhibit)):
                 seeds[node.id] = seeds.get(node.id, frozenset()) | set(view.seeds)
+    for node in (cell.nodes["measure"] for cell in cells.values() if "measure" in cell.nodes):
+        refuse_single_seed(node.spec, len(seeds.get(node.id, (0, 1))), f"studies/{name} at scale {scale}")
     return ScaledStudy(name, study, shown, cells, seeds)
 
 
@@ -106,16 +117,24 @@ def _views(where: str, block: Block, exhibit: Exhibit, grid: Grid, cells: dict[s
     seeds = tuple(sorted(set(grid.seeds or block.seeds)))
     """What the exhibit shows, each by the node that it reads, so that two may measure one network differently."""
     views: dict[str, Shown] = {}
-    stage = last_stage(exhibit)
+    stage, raws = last_stage(exhibit), list[Mapping[str, Any]]()
+    check_entries(exhibit, grid, reads(exhibit), where)
     tuning.check(exhibit, grid, reads(exhibit), where)
     for raw in tuning.trials(raw_cells(block, grid, where), grid, where):
+        own = tuple(sorted(set(raw.pop("seeds", seeds))))
         cell = _resolved(canonical(raw), where) if _plain(raw) else resolve_cell(raw, where)
-        node = cell.nodes[stage]
+        node = node_of(cell, stage, exhibit, where)
+        raws.append(raw)
         if cells.setdefault(node.id, cell).nodes[stage] != node:
             raise UserError(where, f"two cells share the identity {node.id}; give one of them another option")
         axes = axes_of(raw, exhibit, where, grid.tune)
-        if views.setdefault(node.id, Shown(node.id, axes, seeds)).axes != axes:
+        if views.setdefault(node.id, Shown(node.id, axes, own)).axes != axes:
             raise UserError(where, f"the same cell is named twice: {views[node.id].axes} and {axes}")
+    check_words(exhibit, reads(exhibit), raws, where)
+    check_factors(exhibit, grid, [view.axes for view in views.values()], where)
+    check_baseline(exhibit, [view.axes for view in views.values()], where)
+    if exhibit.kind == KIND:
+        check_collapse(exhibit, (cells[key].nodes["measure"].spec["measure"]["name"] for key in views), where)
     tuning.check_trials([view.axes for view in views.values()], (cells[key] for key in views), grid, where)
     return tuple(views.values())
 

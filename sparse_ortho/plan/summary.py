@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sparse_ortho.plan.cost import OTHER
 from sparse_ortho.plan.layout import STAGES
 from sparse_ortho.plan.workflow import Plan
 
@@ -16,7 +17,7 @@ def summary(plan: Plan) -> list[str]:
             bundles = plan.bundles(study, stage)
             nodes = {node.id for bundle in bundles.values() for node in bundle.nodes}
             seeds = sum(len(scaled.seeds[node]) for node in nodes) if stage != "data" else 0
-            cost = sum(plan.seconds(bundle) for bundle in bundles.values())
+            cost = spent(plan, study, stage)
             lines.append(f"{study:16}{stage:9}{len(nodes):8}{seeds or '':>8}{len(bundles):8}{duration(cost):>12}")
             jobs, seconds = jobs + len(bundles), seconds + cost
         lines.append(f"{study:16}{'exhibit':9}{'':8}{'':8}{len(scaled.exhibits):8}{'':>12}")
@@ -26,6 +27,19 @@ def summary(plan: Plan) -> list[str]:
         f"scale {plan.config.scale} on {plan.device}: {jobs + 1} jobs, nominally {duration(seconds)} of one {unit}"
     )
     return lines
+
+
+def spent(plan: Plan, study: str, stage: str) -> float:
+    """The nominal cost of a stage. Each training of a ladder is counted once, at its ladder: the records are served."""
+    scaled = plan.study(study)
+    laddered = {node.inputs.get("train") for node in scaled.nodes("ticket")}
+    own = sum(plan.seconds(bundle) for bundle in plan.bundles(study, stage).values())
+    if stage not in ("ticket", "train"):
+        return own
+    trained = [node for node in scaled.nodes("train") if node.id in laddered]
+    shared = sum(plan.seed_seconds(node) * len(scaled.seeds[node.id]) for node in trained)
+    pruned = OTHER * sum(len(scaled.seeds[node.id]) for node in scaled.nodes("ticket"))
+    return pruned + shared if stage == "ticket" else own - shared
 
 
 def duration(seconds: float) -> str:

@@ -6,10 +6,11 @@ import fcntl
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from sparse_ortho.plan import paths, user_files
+from sparse_ortho.plan import budget, paths, user_files
 from sparse_ortho.plan.workflow import Plan
 
 LOCK = f"{paths.RESULTS}/.lock"
@@ -27,6 +28,8 @@ def set_environment(plan: Plan) -> None:
     there["PYTHONPATH"] = _first(str(plan.root), there.get("PYTHONPATH", ""))
     there["SPARSE_ORTHO_SERVE"] = str(int(plan.config.store))
     there["SPARSE_ORTHO_CHECKPOINT"] = str(plan.config.checkpoint)
+    there["SPARSE_ORTHO_SLOTS"] = str(plan.config.slots)
+    budget.set_variable(plan)
     there[user_files.VARIABLE] = json.dumps(plan.places)
 
 
@@ -44,6 +47,13 @@ def take_lock(rules: set[str]) -> None:
     except BlockingIOError:
         sys.exit("error: another snakemake is at work in this folder; wait for it, or use another --directory")
     _held.append(file)
+
+
+def workers(plan: Plan, resources: Mapping[str, Any]) -> int:
+    """How many trainings this Snakemake runs at once, by its limits of GPUs, cores and jobs."""
+    limits = [resources.get(name) for name in (["gpu"] if plan.device == "cuda" else ["_cores"]) + ["_nodes"]]
+    known = [limit for limit in limits if isinstance(limit, int) and 0 < limit < sys.maxsize]
+    return min(known, default=1)
 
 
 def tell_results() -> None:

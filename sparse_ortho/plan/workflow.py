@@ -14,18 +14,22 @@ from typing import Any
 
 from sparse_ortho.artifacts import canonical
 from sparse_ortho.errors import UserError
-from sparse_ortho.plan import job, paths, published, studies, tuning, user_files
+from sparse_ortho.plan import job, mask_sources, paths, published, studies, tuning, user_files
+from sparse_ortho.plan.bundles import Bundle
 from sparse_ortho.plan.digest import ROOT, stage_code
 from sparse_ortho.plan.identity import Node
 from sparse_ortho.plan.layout import STAGES, Layout
+from sparse_ortho.plan.trainings import carried, task_of
 from sparse_ortho.registry import resolve
 
 ENV = {
     "data": ("numpy", "scikit-learn", "scipy", "pillow", "pyarrow"),
     "mask": ("torch", "numpy", "scipy"),
     "init": ("torch", "numpy", "scipy"),
+    "ticket": ("torch", "numpy", "scipy"),
     "train": ("torch", "numpy", "scipy"),
     "measure": ("torch", "numpy", "scipy"),
+    "bench": ("torch", "numpy", "scipy"),
     "exhibit": ("matplotlib", "numpy", "pandas", "scipy"),
     "report": ("jinja2",),
 }
@@ -47,22 +51,25 @@ class Plan(Layout):
     def _job(self, stage: str, name: str) -> str:
         """The job of a bundle: the one parameter of its rule."""
         bundle = self.bundle(stage, name)
-        seeds = {} if stage == "data" else self.study(self._study_of(name)).seeds
-        tasks = [
-            job.Task(
-                id=node.id,
-                spec=node.spec,
-                seeds=[] if stage == "data" else bundle.seeds_of(seeds[node.id]),
-                code=stage_code(stage, node.methods),
-                methods=sorted(node.methods),
-            )
-            for node in bundle.nodes
-        ]
-        return job.dump(job.Job(stage, name, self.env(stage), tasks, self.more(stage, bundle.nodes[0])))
+        study = self._study_of(name) if stage != "data" else ""
+        seeds = self.study(study).seeds if study else {}
+        tasks = [task_of(node, [] if stage == "data" else bundle.seeds_of(seeds[node.id])) for node in bundle.nodes]
+        more = self.more(stage, *bundle.nodes) | self.trained(study, bundle)
+        return job.dump(job.Job(stage, name, self.env(stage), tasks, more))
 
-    def more(self, stage: str, node: Node) -> dict[str, str]:
+    def trained(self, study: str, bundle: Bundle) -> dict[str, Any]:
+        """The job of the trainings whose networks a bundle measures or prunes: in the store, or trained again."""
+        if bundle.stage not in ("measure", "ticket"):
+            return {}
+        scaled = self.study(study)
+        known, env = scaled.nodes("train"), self.env("train")
+        return carried(bundle.name, env, bundle.nodes, known, lambda node: scaled.seeds[node.id])
+
+    def more(self, stage: str, *nodes: Node) -> dict[str, Any]:
         """What a job depends on besides its specs: files of the user's own."""
-        return user_files.fingerprint(node.data, self.places.get(node.data)) if stage == "data" else {}
+        if stage == "data":
+            return user_files.fingerprint(nodes[0].data, self.places.get(nodes[0].data))
+        return {"files": found} if (found := mask_sources.files_of(nodes)) else {}
 
     def cut_job(self, identity: str) -> str:
         """The job that cuts one cell out of its bundles."""
@@ -123,7 +130,7 @@ class Plan(Layout):
 
     def env(self, stage: str) -> dict[str, str]:
         """Versions that a stage's results depend on, read without importing; for training the device class too."""
-        return dict(versions(stage)) | ({"device": self.device} if stage == "train" else {})
+        return dict(versions(stage)) | ({"device": self.device} if stage in ("ticket", "train") else {})
 
     def _published(self, study: str, exhibit: str) -> list[dict[str, Any]]:
         return [

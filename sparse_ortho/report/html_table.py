@@ -41,13 +41,18 @@ def _head(shape: Grid) -> str:
     for level in range(len(shape.columns)):
         last = level == len(shape.columns) - 1
         cells = "".join(
-            f'<th scope="col">{_safe(key[-1])}</th>'
+            f'<th scope="col">{_head_word(key[-1])}</th>'
             if last
-            else f'<th scope="colgroup" colspan="{n}">{_safe(key[-1])}</th>'
+            else f'<th scope="colgroup" colspan="{n}">{_head_word(key[-1])}</th>'
             for key, n in _spans(shape.column_keys, level)
         )
         lines.append(f"<tr>{names if last else corner}{cells}</tr>")
     return "\n".join(lines)
+
+
+def _head_word(word: str) -> str:
+    """A head may be broken where it joins names: ghost+smoothing+soft would widen six columns of numbers."""
+    return _safe(word).replace("+", "+<wbr>")
 
 
 def _body(shape: Grid) -> str:
@@ -78,6 +83,8 @@ def _entry(entry: Entry | None) -> str:
     parts = [value]
     if entry.beside:
         parts.append(f'<span class="published">{_safe(entry.beside)}</span>')
+    if entry.difference:
+        parts.append(f'<span class="difference">{_safe(entry.difference)}</span>')
     if entry.count:
         parts.append(f'<span class="count">{_safe(entry.count)}</span>')
     marks = "".join(f"<sup>{mark}</sup>" for mark in entry.marks)

@@ -1,7 +1,7 @@
 """Which lines a figure of measures has: cells by panel, colour and dashes.
 
-A dense cell is a reference: it has no mask and no density to be put by, so where such an axis makes panels, colours or
-x, it belongs to all of it.
+A dense cell is a reference: it has no mask, no ticket and no density to be put by, so where such an axis makes panels,
+colours or x, it belongs to all of it. A ticket of a dense start is no dense cell.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from sparse_ortho.report.collect import Key, key, ordered, unique
 from sparse_ortho.report.multiples import check_axes
 from sparse_ortho.report.style import PALETTE
 
-OF_MASKS = ("mask", "density")
+OF_MASKS = ("mask", "density", "ticket", "ticket.density", "ticket.kind", "ticket.levels")
+NO_TICKET = (None, 0, 1.0, "none")  # what such an axis says of a cell without a ladder
 
 Cell = Mapping[str, Any]
 
@@ -102,4 +103,5 @@ def _number(exhibit: str, cell: Cell, x: str) -> float:
 
 
 def _is_dense(cell: Cell) -> bool:
-    return cell["axes"].get("mask") == "dense"
+    climbs = any(axis.startswith("ticket") and value not in NO_TICKET for axis, value in cell["axes"].items())
+    return cell["axes"].get("mask") == "dense" and not climbs

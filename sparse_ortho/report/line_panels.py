@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ STROKES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (9,
 REFERENCE: dict[str, Any] = {"linestyle": (0, (1, 1.8)), "linewidth": 1.1, "marker": ""}
 WORDS = {"min": "smallest", "max": "largest", "var": "variance", "std": "standard deviation"}
 MOST_TICKS = 6
+ROW_OF_LETTERS = 30  # beside a panel of two inches
 
 Points = Mapping[tuple[str, str], Point]
 
@@ -56,7 +58,7 @@ def draw(exhibit: Mapping[str, Any], layout: Layout, quantities: Sequence[str], 
         if row == 0:
             axes.set_title(panel_title(layout.panels, panel))
         if column == 0:
-            axes.set_ylabel(WORDS.get(quantity, metric(quantity).meaning))
+            axes.set_ylabel(textwrap.fill(WORDS.get(quantity, metric(quantity).meaning), ROW_OF_LETTERS))
     for quantity, scale in scales.items():
         for axes in grid[quantities.index(quantity)]:
             scale.apply(axes)

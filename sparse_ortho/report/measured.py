@@ -22,7 +22,7 @@ def measured(
     for row in rows:
         if (row["cell"], row["seed"]) not in planned:
             continue
-        if row["status"] == "refused":
+        if row["status"] != "ok":  # what diverged in training has nothing to be measured either
             refused.add((row["cell"], row["seed"]))
             continue
         found, value = values[row["cell"], row["quantity"]], row["value"]

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparse_ortho.errors import UserError
+from sparse_ortho.report import baseline
 from sparse_ortho.report.collect import Key, Row, Runs, by_cell, key, ordered, unique
 from sparse_ortho.report.metrics import Metric, metric
 from sparse_ortho.report.published import match
 from sparse_ortho.report.statistics import LEVEL, Summary, summary
 from sparse_ortho.report.text import ABSENT, number
 
+EXTRA = ("extra_parameters", "extra_parameters_kept")
 NO_PUBLISHED = "No published value is known for these cells."
 
 
@@ -28,6 +30,8 @@ class Entry:
     beside: str = ""
     marks: tuple[str, ...] = ()
     best: bool = False
+    against: baseline.Against | None = None  # the baseline, if the exhibit names one
+    difference: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,11 @@ def grid(
         entries = {place: _with_published(entry, measured) for place, entry in entries.items()}
     axes = [cell["axes"] for cell in cells]
     row_keys, column_keys = ordered(axes, rows), ordered(axes, columns)
+    if named := exhibit.get("baseline"):
+        ran = {place: entry.runs for place, entry in entries.items()}
+        gaps = baseline.against(named, rows + columns, len(rows), ran, measured.name)
+        for place, gap in gaps.items():
+            entries[place] = replace(entries[place], against=gap, difference=gap.words(measured))
     best = _best(entries, measured, exhibit.get("chosen"))
     entries, marked = _marked(best, [(r, c) for r in row_keys for c in column_keys])
     sentences = _sentences(exhibit, list(entries.values()), measured, cited)
@@ -133,7 +142,20 @@ def _marked(
 
 
 def _note(entry: Entry) -> str:
-    """Why runs are absent: "2 of 3: diverged (loss is not finite)"."""
+    """Why runs are absent: "2 of 3: diverged (loss is not finite)"; and what was trained besides the network."""
+    return "; ".join(filter(None, (_absent(entry), _extra(entry))))
+
+
+def _extra(entry: Entry) -> str:
+    """Parameters that the plain network does not have, as a trick adds them for a while or for good."""
+    size, kept = (max(map(int, entry.runs.values(name)), default=0) for name in EXTRA)
+    if not size:
+        return ""
+    ends = "; the evaluated network has them" if kept == size else "; the evaluated network does not have them"
+    return f"trained with {size:,} parameters more than the network has" + ends
+
+
+def _absent(entry: Entry) -> str:
     if not entry.count and entry.value != "refused":
         return ""
     told = []
@@ -170,4 +192,6 @@ def _sentences(exhibit: Mapping[str, Any], entries: Sequence[Entry], measured: M
         )
     elif exhibit.get("published"):
         told.append(NO_PUBLISHED)
+    if compared := [entry.against for entry in entries if entry.against]:
+        told.append(baseline.sentence(exhibit["baseline"], compared))
     return told + list(exhibit.get("footnotes") or ())

@@ -42,11 +42,16 @@ def _fits(row: Mapping[str, Any], exhibit_name: str, axes: Mapping[str, Any], me
     return (
         row["exhibit"] in ("", exhibit_name)
         and metric in (row["metric"], UNSPOKEN.get(row["metric"]))
-        and (not row["dataset"] or _plain(row["dataset"]) == _plain(show(axes.get("data"))))
-        and (not row["model"] or _plain(row["model"]) == _plain(show(axes.get("model"))))
+        and same(row["dataset"], axes.get("data"))
+        and same(row["model"], axes.get("model"))
         and (row["density"] is None or math.isclose(row["density"], density, rel_tol=1e-6))
         and all(word in values or (word == "dense" and dense) for word in _words(row))
     )
+
+
+def same(named: str, value: Any) -> bool:
+    """Whether a published row that names a data set or a model, or says nothing, speaks of this one."""
+    return not named or _plain(named) == _plain(show(value))
 
 
 def _closeness(row: Mapping[str, Any]) -> int:

@@ -43,7 +43,7 @@ def summary(values: Iterable[float | None], planned: int) -> Summary:
     mean, variance = _moments(finished)
     if variance is None:
         return Summary(n, planned, mean, None, None)
-    half_width = _quantile(n - 1) * math.sqrt(variance / n)
+    half_width = quantile(n - 1) * math.sqrt(variance / n)
     return Summary(n, planned, mean, half_width, math.sqrt(variance))
 
 
@@ -69,7 +69,7 @@ def difference(a: Iterable[float | None], b: Iterable[float | None]) -> Differen
     # Welch-Satterthwaite, written with shares of the variance so that tiny variances do not underflow
     share_a, share_b = part_a / (part_a + part_b), part_b / (part_a + part_b)
     freedom = 1 / (share_a**2 / (len(left) - 1) + share_b**2 / (len(right) - 1))
-    reach = _quantile(freedom) * error
+    reach = quantile(freedom) * error
     return Difference(gap, gap - reach, gap + reach, float(2 * stdtr(freedom, -abs(gap) / error)))
 
 
@@ -94,7 +94,7 @@ def _moments(values: Sequence[float]) -> tuple[float, float | None]:
     return mean, math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
 
 
-def _quantile(freedom: float) -> float:
+def quantile(freedom: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + LEVEL) / 2))

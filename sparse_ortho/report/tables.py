@@ -12,6 +12,7 @@ from sparse_ortho.report.statistics import summary
 from sparse_ortho.report.text import ABSENT, csv_text, markdown, one_line, tex
 
 STATUSES = ("ok", "diverged", "refused", "missing")
+COMPARED = ("difference", "difference_low", "difference_high", "p_welch", "p_holm")
 
 
 READS = "records"  # what its rule hands it, read by the plan
@@ -25,11 +26,12 @@ def render(
 ) -> dict[str, str]:
     """{"md", "tex", "html", "csv"} of a table exhibit; what each entry says is decided once, in `pivot`."""
     shape = grid(exhibit, cells, records, published)
-    return {"md": _markdown(shape), "tex": _tex(shape, exhibit), "html": html(shape), "csv": _csv(shape, exhibit)}
+    files = {"md": markdown_table(shape), "tex": tex_table(shape, exhibit), "html": html(shape)}
+    return files | {"csv": _csv(shape, exhibit)}
 
 
-def _markdown(shape: Grid) -> str:
-    head = [*shape.rows, *(", ".join(k) if k else shape.metric.name for k in shape.column_keys)]
+def markdown_table(shape: Grid) -> str:
+    head = [*shape.rows, *(_column_head(shape, k) for k in shape.column_keys)]
     lines = [[markdown(word) for word in head]]
     for row in shape.row_keys:
         found = [shape.entries.get((row, column)) for column in shape.column_keys]
@@ -45,15 +47,27 @@ def _markdown(shape: Grid) -> str:
     return "\n\n".join(part for part in [f"## {markdown(shape.title)}", table, *below, notes] if part) + "\n"
 
 
+def _column_head(shape: Grid, place: Key) -> str:
+    """Its words; a number says of what: density 0.2."""
+    said = [f"{axis.rpartition('.')[2]} {word}" if _number(word) else word
+            for axis, word in zip(shape.columns, place, strict=True)]  # fmt: skip
+    return ", ".join(said) or shape.metric.name
+
+
+def _number(word: str) -> bool:
+    return word.replace(".", "", 1).replace("e-", "", 1).isdigit()
+
+
 def _markdown_entry(entry: Entry | None) -> str:
     if entry is None:
         return ABSENT
     value = f"**{entry.value}**" if entry.best else entry.value
     marks = [f"[{mark}]" for mark in entry.marks]
-    return " ".join(part for part in (value, entry.beside, entry.count, *marks) if part)
+    difference = markdown(entry.difference)
+    return " ".join(part for part in (value, entry.beside, difference, entry.count, *marks) if part)
 
 
-def _tex(shape: Grid, exhibit: Mapping[str, Any]) -> str:
+def tex_table(shape: Grid, exhibit: Mapping[str, Any]) -> str:
     labels, width = len(shape.rows), len(shape.column_keys)
     label = f"tab:{exhibit['study']}-{exhibit['scale']}-{shape.name}".replace("_", "-")
     head = []
@@ -95,7 +109,7 @@ def _tex_entry(entry: Entry | None) -> str:
         return tex(ABSENT)
     value = rf"\textbf{{{tex(entry.value)}}}" if entry.best else tex(entry.value)
     marks = "".join(rf"\textsuperscript{{{mark}}}" for mark in entry.marks)
-    return " ".join(part for part in (value, tex(entry.beside), tex(entry.count)) if part) + marks
+    return " ".join(part for part in (value, *map(tex, (entry.beside, entry.difference, entry.count))) if part) + marks
 
 
 def _csv(shape: Grid, exhibit: Mapping[str, Any]) -> str:
@@ -117,7 +131,15 @@ def _csv(shape: Grid, exhibit: Mapping[str, Any]) -> str:
             "published_mean": entry.published and entry.published["mean"],
             "published_se": entry.published and entry.published["se"],
             "published_source": entry.published and entry.published["source"],
-        })  # fmt: skip
+        } | (_compared(entry) if exhibit.get("baseline") else {}))  # fmt: skip
     columns = ["study", "scale", "exhibit", *axes, "metric", "n", "planned", "mean", "half_width", "std", *statuses,
                "density_measured", "published_mean", "published_se", "published_source", "cell"]  # fmt: skip
-    return csv_text(columns, rows)
+    return csv_text(columns + (list(COMPARED) if exhibit.get("baseline") else []), rows)
+
+
+def _compared(entry: Entry) -> dict[str, Any]:
+    """The comparison with the exhibit's baseline in numbers."""
+    if entry.against is None:
+        return dict.fromkeys(COMPARED)
+    gap = entry.against.gap
+    return dict(zip(COMPARED, (gap.mean, gap.low, gap.high, gap.p, entry.against.p), strict=True))

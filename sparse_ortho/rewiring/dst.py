@@ -6,19 +6,19 @@
 With `growth: gradient` it is their "DST": momentum of masked weights is dropped after every step there, so grown ones
 start without (`masked_momentum`). Not as released: exact counts; grown weights start at 0 also when they were dropped
 in the same update (`regrown_value: keep`).
+
+It is also where the criteria of drop and growth meet (Nowak et al., ICML 2024): `drop` and `growth` are registered
+names, or functions of the user's own. `drop_scope: global` lets layers compete in the drop; each gets back what it
+lost. `flow` moves weights to units without any, at the start, at updates or at both (flow.py).
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from sparse_ortho.rewiring import drops
-from sparse_ortho.rewiring import growth as growths
+from sparse_ortho.rewiring.criteria import criterion
 from sparse_ortho.rewiring.engine import Criteria
-from sparse_ortho.rewiring.rule import Rule, chosen
-
-DROPS = {"magnitude": drops.magnitude, "set": drops.signed}
-GROWTHS = {"gradient": growths.gradient, "momentum": growths.momentum, "random": growths.random}
+from sparse_ortho.rewiring.rule import Rule
 
 
 def dst(
@@ -29,16 +29,35 @@ def dst(
     fraction: float = 0.5,
     decay: Literal["constant", "cosine", "linear"] = "cosine",
     end: float = 0.005,
-    drop: Literal["magnitude", "set"] = "magnitude",
-    growth: Literal["gradient", "momentum", "random"] = "random",
+    drop: str = "magnitude",
+    growth: str = "random",
     may_return: bool = True,
     regrown_value: Literal["zero", "keep"] = "zero",
     momentum_reset: bool = False,
     masked_momentum: bool = False,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",
+    drop_scope: Literal["layer", "global"] = "layer",
+    normalize: Literal["none", "layer", "output", "input"] = "none",
+    norm_type: Literal["sum", "max"] = "sum",
+    gamma: float = 1.0,
+    temperature: float = 200.0,
+    restore_norm: Literal["none", "layer", "output", "input"] = "none",
+    overlap: bool = False,
+    once: bool = False,
+    flow: Literal["none", "start", "updates", "always"] = "none",
+    flow_growth: Literal["random", "gradient"] = "random",
 ) -> Rule:
-    chosen_drop, chosen_growth = chosen(DROPS, drop, "rule.dst.drop"), chosen(GROWTHS, growth, "rule.dst.growth")
-    criteria = Criteria(chosen_drop, chosen_growth, round_up=True, may_return=may_return)
+    criteria = Criteria(
+        criterion("drops", drop, "rule.dst.drop"),
+        criterion("growths", growth, "rule.dst.growth"),
+        round_up=True,
+        may_return=may_return,
+        scope=drop_scope,
+        normalize=normalize,
+        norm_type=norm_type,
+        gamma=gamma,
+        temperature=temperature,
+    )
     return Rule(
         "dst",
         every,
@@ -52,4 +71,9 @@ def dst(
         momentum_reset=momentum_reset,
         masked_momentum=masked_momentum,
         moment=moment,
+        restore_norm=restore_norm,
+        overlap=overlap,
+        once=once,
+        flow=flow,
+        flow_growth=flow_growth,
     )

@@ -6,12 +6,17 @@ d_0 is the density of the masks that it starts with, 1 for a dense network. What
 brings every layer to the same density (`scope: even`); here and in the programs of GraNet and of Gadhikar et al. (ICML
 2023) all weights compete (`global`). Not as released: integer budgets that are met exactly, and a last update at c_f,
 so that the final density is reached (there the last one is at c_f - 1).
+
+Not from the paper: other criteria than |w| (`drop`); `growth`, with which at every update to `stop` a `fraction` of
+each layer leaves after the thinning and as many grow (that is GraNet, which has more options); flow preservation.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+from sparse_ortho.rewiring.criteria import criterion
+from sparse_ortho.rewiring.engine import Criteria
 from sparse_ortho.rewiring.rule import Rule
 
 THINS = True  # so it may start from a dense network
@@ -26,14 +31,41 @@ def gmp(
     scope: Literal["global", "even"] = "global",
     masked_momentum: bool = False,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",
+    drop: str = "magnitude",
+    growth: str = "none",
+    fraction: float = 0.5,
+    decay: Literal["constant", "cosine", "linear"] = "cosine",
+    end: float = 0.005,
+    normalize: Literal["none", "layer", "output", "input"] = "none",
+    norm_type: Literal["sum", "max"] = "sum",
+    gamma: float = 1.0,
+    temperature: float = 200.0,
+    flow: Literal["none", "start", "updates", "always"] = "none",
+    flow_growth: Literal["random", "gradient"] = "random",
 ) -> Rule:
+    criteria = Criteria(
+        criterion("drops", drop, "rule.gmp.drop"),
+        None if growth == "none" else criterion("growths", growth, "rule.gmp.growth"),
+        round_up=True,
+        normalize=normalize,
+        norm_type=norm_type,
+        gamma=gamma,
+        temperature=temperature,
+    )
     return Rule(
         "gmp",
         every,
         start,
-        final_density=final_density,
-        density_stop=stop,
-        scope=scope,
+        stop,
+        criteria,
+        fraction,
+        decay,
+        end,
+        final_density,
+        stop,
+        scope,
         masked_momentum=masked_momentum,
         moment=moment,
+        flow=flow,
+        flow_growth=flow_growth,
     )

@@ -6,14 +6,15 @@
 
 Regrowth goes on after `density_stop`, to `stop`. It starts from a dense network or from any mask. As released, momentum
 of masked weights is dropped after every step. Not as released: integer budgets that are met exactly; grown weights
-start at 0 also when they were dropped in the same update (`regrown_value: keep`).
+start at 0 also when they were dropped in the same update (`regrown_value: keep`). Not from the paper: other criteria
+of drop and growth than these (thinning is always by |w|), and flow preservation.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from sparse_ortho.rewiring import drops, growth
+from sparse_ortho.rewiring.criteria import criterion
 from sparse_ortho.rewiring.engine import Criteria
 from sparse_ortho.rewiring.rule import Rule
 
@@ -35,13 +36,35 @@ def granet(
     momentum_reset: bool = False,
     masked_momentum: bool = True,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",
+    drop: str = "magnitude",
+    growth: str = "gradient",
+    drop_scope: Literal["layer", "global"] = "layer",
+    normalize: Literal["none", "layer", "output", "input"] = "none",
+    norm_type: Literal["sum", "max"] = "sum",
+    gamma: float = 1.0,
+    temperature: float = 200.0,
+    restore_norm: Literal["none", "layer", "output", "input"] = "none",
+    overlap: bool = False,
+    flow: Literal["none", "start", "updates", "always"] = "none",
+    flow_growth: Literal["random", "gradient"] = "random",
+    within: Literal["anywhere", "start"] = "anywhere",
 ) -> Rule:
+    criteria = Criteria(
+        criterion("drops", drop, "rule.granet.drop"),
+        criterion("growths", growth, "rule.granet.growth"),
+        round_up=True,
+        scope=drop_scope,
+        normalize=normalize,
+        norm_type=norm_type,
+        gamma=gamma,
+        temperature=temperature,
+    )
     return Rule(
         "granet",
         every,
         start,
         stop,
-        Criteria(drops.magnitude, growth.gradient, round_up=True),
+        criteria,
         fraction,
         decay,
         end,
@@ -52,4 +75,9 @@ def granet(
         momentum_reset,
         masked_momentum,
         moment,
+        restore_norm,
+        overlap,
+        flow=flow,
+        flow_growth=flow_growth,
+        within=within,
     )

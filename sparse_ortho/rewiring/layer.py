@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from sparse_ortho.errors import UserError
+
+if TYPE_CHECKING:
+    from sparse_ortho.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,13 @@ class Layer:
     eps: float = 1e-8
     rng: Callable[[], np.random.Generator] | None = None  # a stream of this layer and step
     barred: torch.Tensor | None = None  # inactive, but not to be grown in this update
+    frame: torch.Tensor | None = None  # nothing grows outside of it
+    known: int | None = None  # the number of active weights, if somebody has counted them (for all layers at once)
+    probe: Callable[[], Probe] | None = None  # the network and a batch, for criteria that look further than a gradient
 
     @functools.cached_property
     def active(self) -> int:
-        return int(self.mask.count_nonzero())
+        return int(self.mask.count_nonzero()) if self.known is None else self.known
 
     @property
     def size(self) -> int:
@@ -41,16 +47,27 @@ class Layer:
     @property
     def free(self) -> torch.Tensor:
         """Where a weight may grow."""
-        return ~self.mask if self.barred is None else ~(self.mask | self.barred)
+        free = ~self.mask if self.barred is None else ~(self.mask | self.barred)
+        return free if self.frame is None else free & self.frame
+
+    @property
+    def room(self) -> int:
+        """How many places are not taken."""
+        return (self.size if self.frame is None else int(self.frame.count_nonzero())) - self.active
 
     @functools.cached_property
     def magnitude(self) -> torch.Tensor:
         return finite(self.weight.detach().abs())
 
     @functools.cached_property
+    def slope(self) -> torch.Tensor:
+        """The gradient of the last batch; 0 where there is none."""
+        return torch.zeros_like(self.weight) if self.gradient is None else finite(self.gradient.detach())
+
+    @property
     def steepness(self) -> torch.Tensor:
         """|gradient|."""
-        return torch.zeros_like(self.weight) if self.gradient is None else finite(self.gradient.detach().abs())
+        return self.slope.abs()
 
     @functools.cached_property
     def momentum(self) -> torch.Tensor:
@@ -67,11 +84,14 @@ class Layer:
             raise UserError(self.name, "the rule reads the second moment, which only Adam and AdamW keep")
         return finite(self.state["exp_avg_sq"].sqrt())
 
-    def mean_over_active(self, values: torch.Tensor) -> float:
-        """In float64; 0 for an empty layer."""
-        return float(values.to(torch.float64)[self.mask].sum()) / self.active if self.active else 0.0
+    def with_mask(self, mask: torch.Tensor, known: int, barred: torch.Tensor | None = None) -> Layer:
+        return replace(self, mask=mask, known=known, barred=barred)
 
 
 def finite(values: torch.Tensor) -> torch.Tensor:
     """A run that diverges ends by itself and says so; until then NaN counts as 0, and infinity as very much."""
+    if values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
+        with np.errstate(all="ignore"):
+            if np.isfinite(values.numpy().sum()):  # as nearly always; a third of the time of nan_to_num
+                return values
     return torch.nan_to_num(values, nan=0.0)

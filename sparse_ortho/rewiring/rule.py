@@ -16,6 +16,7 @@ from sparse_ortho.budgets import budget
 from sparse_ortho.errors import UserError
 from sparse_ortho.rewiring.engine import Criteria
 from sparse_ortho.rewiring.live import Rewiring
+from sparse_ortho.rewiring.norms import OVER
 from sparse_ortho.streams import Streams
 
 CHOICES = {
@@ -23,6 +24,10 @@ CHOICES = {
     "regrown_value": ("zero", "keep"),
     "moment": ("after_step", "before_step", "instead_of_step"),
     "scope": ("global", "even"),
+    "restore_norm": OVER,
+    "flow": ("none", "start", "updates", "always"),
+    "flow_growth": ("random", "gradient"),
+    "within": ("anywhere", "start"),
 }
 
 
@@ -43,6 +48,14 @@ class Rule:
     momentum_reset: bool = False  # the optimizer forgets about weights that start from 0
     masked_momentum: bool = False  # after every step the optimizer forgets about masked weights
     moment: str = "after_step"
+    restore_norm: str = "none"  # of the weights that stay in an update: of the layer, of each output or input
+    overlap: bool = False  # how far six criteria agree at each update
+    once: bool = False  # only the first update
+    flow: str = "none"  # when weights move to units that have none
+    flow_growth: str = "random"
+    within: str = "anywhere"  # where weights grow: "start": only where the first mask has some
+
+    live = Rewiring  # what `begin` puts to work; a method with a life of its own has a Rule with another one
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -52,18 +65,26 @@ class Rule:
             value: Any = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise UserError(self.where(name), "out of range", found=value, allowed="[0, 1]")
+        if self.within == "start" and self.flow != "none":
+            raise UserError(self.where("flow"), "moves weights anywhere, and within is start", found=self.flow)
         if self.final_density is not None:
             budget(self.final_density, 1, self.where("final_density"))
 
+    @property
+    def moves(self) -> bool:
+        """Whether it lets weights come, until `stop`."""
+        return self.criteria is not None and self.criteria.grow is not None
+
     def where(self, option: str) -> str:
         """The option as whoever wrote the rule knows it: what only thins out has one end, and calls it stop."""
-        option = "stop" if option == "density_stop" and self.criteria is None else option
+        one = not self.moves or self.stop == self.density_stop
+        option = "stop" if option == "density_stop" and one else option
         return f"rule.{self.name}.{option}"
 
     def text(self) -> str:
         """What tells one rule from another, without addresses of functions."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        criteria = {k: getattr(v, "__qualname__", v) for k, v in vars(self.criteria).items()} if self.criteria else None
+        criteria = self.criteria.text() if self.criteria else None
         return repr(fields | {"criteria": criteria})
 
     def begin(
@@ -78,7 +99,7 @@ class Rule:
     ) -> Rewiring:
         """At work on the weights of a model; they are masked at once."""
         lengths = {"steps_per_epoch": steps_per_epoch, "total_steps": total_steps}
-        return Rewiring(self, model, optimizer, masks, streams, **lengths)
+        return self.live(self, model, optimizer, masks, streams, **lengths)
 
 
 def chosen(table: Mapping[str, Any], name: str, where: str) -> Any:

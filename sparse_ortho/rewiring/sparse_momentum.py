@@ -11,39 +11,19 @@ depend on the size of its layer. Not as released: exact counts by water-filling 
 up, and a controller for what then lacks); layers get their own back when all momentum is 0 (there nothing grows);
 `redistribution: none` means that too (there: by size of the layer, here `size`); grown weights start at 0 also when
 they were dropped in the same update (`regrown_value: keep`).
+
+`drop`, `growth` and `redistribution` are registered names or functions of the user's own (`module:function`).
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from sparse_ortho.rewiring import drops, growth, shares
+from sparse_ortho.rewiring.criteria import criterion
 from sparse_ortho.rewiring.engine import Criteria
-from sparse_ortho.rewiring.rule import Rule, chosen
+from sparse_ortho.rewiring.rule import Rule
 
 NEEDS = ("momentum",)  # of the optimizer
-DROPS = {
-    "global_magnitude": drops.global_magnitude,
-    "magnitude": drops.magnitude,
-    "magnitude_variance": drops.magnitude_variance,
-    "set": drops.signed,
-    "threshold": drops.threshold,
-}
-GROWTHS = {
-    "global_momentum": growth.global_momentum,
-    "gradient": growth.gradient,
-    "momentum": growth.momentum,
-    "momentum_neuron": growth.momentum_neuron,
-    "random": growth.random,
-}
-SHARES = {
-    "magnitude": shares.magnitude,
-    "momentum": shares.momentum,
-    "none": None,
-    "nonzeros": shares.nonzeros,
-    "size": shares.size,
-    "variance": shares.variance,
-}
 
 
 def sparse_momentum(
@@ -54,18 +34,36 @@ def sparse_momentum(
     fraction: float = 0.5,
     decay: Literal["constant", "cosine", "linear"] = "cosine",
     end: float = 0.005,
-    drop: Literal["global_magnitude", "magnitude", "magnitude_variance", "set", "threshold"] = "magnitude",
-    growth: Literal["global_momentum", "gradient", "momentum", "momentum_neuron", "random"] = "momentum",
-    redistribution: Literal["magnitude", "momentum", "none", "nonzeros", "size", "variance"] = "momentum",
+    drop: str = "magnitude",
+    growth: str = "momentum",
+    redistribution: str = "momentum",
     regrown_value: Literal["zero", "keep"] = "zero",
     momentum_reset: bool = False,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",
+    drop_scope: Literal["layer", "global"] = "layer",
+    normalize: Literal["none", "layer", "output", "input"] = "none",
+    norm_type: Literal["sum", "max"] = "sum",
+    gamma: float = 1.0,
+    temperature: float = 200.0,
+    restore_norm: Literal["none", "layer", "output", "input"] = "none",
+    overlap: bool = False,
+    once: bool = False,
 ) -> Rule:
     name = "sparse_momentum"
-    chosen_drop = chosen(DROPS, drop, f"rule.{name}.drop")
-    chosen_growth = chosen(GROWTHS, growth, f"rule.{name}.growth")
-    share = chosen(SHARES, redistribution, f"rule.{name}.redistribution")
-    criteria = Criteria(chosen_drop, chosen_growth, share, round_up=True, spare_dense=share is not None)
+    where = f"rule.{name}.redistribution"
+    share = None if redistribution == "none" else criterion("shares", redistribution, where)
+    criteria = Criteria(
+        criterion("drops", drop, f"rule.{name}.drop"),
+        criterion("growths", growth, f"rule.{name}.growth"),
+        share,
+        round_up=True,
+        spare_dense=share is not None,
+        scope=drop_scope,
+        normalize=normalize,
+        norm_type=norm_type,
+        gamma=gamma,
+        temperature=temperature,
+    )
     return Rule(
         name,
         every,
@@ -78,4 +76,7 @@ def sparse_momentum(
         regrown_value=regrown_value,
         momentum_reset=momentum_reset,
         moment=moment,
+        restore_norm=restore_norm,
+        overlap=overlap,
+        once=once,
     )

@@ -4,16 +4,18 @@
     loss.backward(); sparse.step()        in place of optimizer.step()
 
 Whole numbers for `every`, `start` and `stop` are steps; texts are lengths such as "10ep" or "0.75" and need
-`steps_per_epoch` or `steps`. The schedules of a rule end at `stop`.
+`steps_per_epoch` or `steps`. The schedules of a rule end at `stop`. `data` (batches (x, y), or a function that returns
+some) and `loss` are for criteria that read data, such as `drop="grasp"`; a criterion may be a function of your own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+from sparse_ortho.rewiring.live import Batches
 from sparse_ortho.rewiring.rule import Rule
 from sparse_ortho.signatures import method, options_of
 from sparse_ortho.streams import Streams
@@ -36,6 +38,8 @@ class SparseTraining:
         seed: int = 0,
         steps: int | None = None,
         steps_per_epoch: int | None = None,
+        data: Batches | Callable[[], Batches] | None = None,
+        loss: Callable[[Any, Any], torch.Tensor] | None = None,
         **options: Any,
     ):
         if not isinstance(rule, Rule):
@@ -43,6 +47,9 @@ class SparseTraining:
         lengths = {"steps_per_epoch": steps_per_epoch, "total_steps": steps}
         self.optimizer = optimizer
         self._live = rule.begin(model, optimizer, masks, Streams(seed), **lengths)
+        self._live.loss = loss
+        if data is not None:
+            self._live.batches = lambda step: data() if callable(data) else data
         self.masks = self._live.masks
 
     def step(self, scaler: torch.amp.GradScaler | None = None) -> bool:
@@ -58,7 +65,7 @@ class SparseTraining:
 
     def _scaled_step(self, scaler: torch.amp.GradScaler) -> bool:
         """A step that overflows is skipped, which a scaler shows by a smaller scale."""
-        if scaler.is_enabled() and self._live.replaces():
+        if scaler.is_enabled() and (self._live.replaces() or self._live.works_on_gradients):
             _unscale_once(scaler, self.optimizer)  # the scaler must have seen the gradients before they are withheld
         self._live.before_step(scaled=scaler.is_enabled())
         before = scaler.get_scale()
@@ -73,7 +80,11 @@ class SparseTraining:
         moved = {name: {key: live.last.get(name, still)[key] for key in still} for name in counts}
         layers = {n: {"active": k, "density": k / self.masks[n].numel()} | moved[n] for n, k in counts.items()}
         whole = {"nonzeros": sum(counts.values()), "density": sum(counts.values()) / self.masks.size}
-        return {"rule": live.rule.name, "steps": live.steps, "updates": live.updates, **whole, "layers": layers}
+        counters = {"rule": live.rule.name, "steps": live.steps, "updates": live.updates}
+        seen: dict[str, Any] = {"overlap": live.overlaps[-1]} if live.overlaps else {}
+        if live.rule.flow != "none":
+            seen["repaired"] = live.repaired
+        return counters | whole | live.facts() | seen | {"layers": layers}
 
     def state_dict(self) -> dict[str, Any]:
         """Masks and counters, to be saved beside the model and the optimizer."""

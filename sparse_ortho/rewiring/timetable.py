@@ -50,7 +50,7 @@ class Timetable:
         if every < 1:
             raise UserError(rule.where("every"), "must be at least one step", found=rule.every)
         thins = rule.final_density is not None
-        moves = rule.criteria is not None
+        moves = rule.moves
         found = cls(rule, every, steps("start"), steps("stop") if moves else 0, steps("density_stop") if thins else 0)
         found.refuse(total_steps)
         return found
@@ -58,7 +58,7 @@ class Timetable:
     def refuse(self, total: int | None) -> None:
         """A rule that would never act in this training is a mistake, not a result."""
         last = max(self.stop - 1, self.density_stop)
-        first = max(1, math.ceil(self.start / self.every)) * self.every
+        first = self.first
         if total != 0 and (first > last or (total is not None and first > total)):
             length = "" if total is None else f" of a training of {total} steps"
             raise UserError(self.rule.where("every"), f"no update falls before the end{length}", found=self.rule.every)
@@ -73,7 +73,14 @@ class Timetable:
                 problem = f"comes after the last of {total} steps"
                 raise UserError(self.rule.where("density_stop"), problem, found=self.rule.density_stop)
 
+    @property
+    def first(self) -> int:
+        """The step of the first update."""
+        return max(1, math.ceil(self.start / self.every)) * self.every
+
     def due(self, step: int) -> bool:
+        if self.rule.once and step > self.first:
+            return False
         on_time = bool(self.every) and step % self.every == 0 and step >= max(1, self.start)
         return on_time and (step < self.stop or step <= self.density_stop)
 

@@ -52,7 +52,8 @@ class Flow:
         with torch.no_grad():
             for name, weight in weights.items():
                 self.weights[name].copy_(weight).abs_()
-        with ExitStack() as stack, torch.random.fork_rng(self.devices):
+        with ExitStack() as stack:
+            self._keep_generators(stack)
             for path, module in self.model.named_modules() if rescaled else ():
                 if plain_name(f"{path}.weight" if path else "weight") in self.weights:
                     hook = module.register_forward_hook(_divide)
@@ -61,6 +62,13 @@ class Flow:
             R = (output.log_softmax(1) if logs else output).sum()
         slope = gradient(R, self.weights)
         return {name: slope[name].mul_(p.detach()) for name, p in self.weights.items()}, R.item()
+
+    def _keep_generators(self, stack: ExitStack) -> None:
+        """As they were, afterwards; fork_rng takes 0.14 ms where there is no other device, as long as a small pass."""
+        if self.devices:
+            stack.enter_context(torch.random.fork_rng(self.devices))
+        else:
+            stack.callback(torch.set_rng_state, torch.get_rng_state())
 
 
 def remembered(probe: Probe, *, linear: bool, double: bool) -> Flow:

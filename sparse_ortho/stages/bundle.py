@@ -20,6 +20,7 @@ import numpy as np
 from sparse_ortho.artifacts import digest_arrays, read_facts, read_tensors, write_tensors
 from sparse_ortho.errors import DiskError, UserError
 from sparse_ortho.plan.job import Job, Task
+from sparse_ortho.stages.budget import Budget, Place, spent
 from sparse_ortho.store import Result, Store, key_of
 from sparse_ortho.streams import Streams
 
@@ -34,6 +35,8 @@ class Context:
     store: Store
     say: Callable[[str], None]
     checkpoint_every: float = 30.0
+    devices: Callable[[int], None] = lambda wanted: None  # what CUDA may use is settled before torch looks
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,10 @@ def run(job: Job, context: Context, inputs: Inputs, make: Make, news: Callable[[
     """Every seed of every cell of the job, in the job's order."""
     made, failed, served = [], [], 0
     total = sum(len(task.seeds) for task in job.cells)
-    for number, (task, seed) in enumerate(((t, s) for t in job.cells for s in t.seeds), start=1):
+    places = [(task, seed) for task in job.cells for seed in task.seeds]
+    for number, (task, seed) in enumerate(chosen(places, job, context, inputs), start=1):
         read = inputs(task, seed)
-        key = key_of(job.stage, task.spec, seed, task.code, job.env, read)
-        about = {"cell": task.id, "seed": seed, "code": task.code, "env": dict(job.env), "inputs": dict(read)}
+        key, about = place_of(job, task, seed, read)
         started = time.monotonic()
         try:
             result, fresh = context.store.ensure(
@@ -74,6 +77,10 @@ def run(job: Job, context: Context, inputs: Inputs, make: Make, news: Callable[[
         made.append(Made(task, seed, result, read))
     if failed:
         raise UserError(f"{job.stage}/{job.bundle}", f"{len(failed)} of {total} seeds failed, the first: {failed[0]}")
+    if len(made) < total:
+        raise spent(f"{job.stage}/{job.bundle}", len(made), total)
+    order = {(task.id, seed): number for number, (task, seed) in enumerate(places)}
+    made.sort(key=lambda item: order[item.task.id, item.seed])
     refused = [
         f"{m.task.id} seed {m.seed}: {news(m.result.row)}" for m in made if m.result.row.get("status") == "refused"
     ]
@@ -81,6 +88,22 @@ def run(job: Job, context: Context, inputs: Inputs, make: Make, news: Callable[[
     for line in refused:
         context.say(f"{job.stage} {job.bundle}: refused: {line}")
     return made
+
+
+def chosen(places: Iterable[Place], job: Job, context: Context, inputs: Inputs) -> Iterable[Place]:
+    """What is to be made, in the job's order; under a budget what it allows, in its own."""
+
+    def finished(task: Task, seed: int) -> bool:
+        return context.store.has(job.stage, place_of(job, task, seed, inputs(task, seed))[0])
+
+    return context.budget.within(places, finished) if context.budget else places
+
+
+def place_of(job: Job, task: Task, seed: int, read: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """The key of a seed in the store, and what is kept beside it."""
+    about = {"cell": task.id, "spec": dict(task.spec), "seed": seed, "code": task.code}
+    about |= {"env": dict(job.env), "inputs": dict(read)}
+    return key_of(job.stage, task.spec, seed, task.code, job.env, read), about
 
 
 def refusing(make: Callable[[], Result]) -> Result:
@@ -145,6 +168,24 @@ class Bundles:
         if found is None:
             raise UserError(identity, f"seed {seed} is in none of the input files: build them again")
         return found
+
+
+class Images:
+    """Data artifacts by the identity of their data node, read when first asked for."""
+
+    def __init__(self, files: Iterable[str]):
+        self._files = {facts["id"]: (file, facts) for file in files for facts in (read_facts(file),)}
+        self._read: dict[str, tuple[dict[str, np.ndarray], Any]] = {}
+
+    def digest(self, identity: str) -> str:
+        return self._files[identity][1]["digest"]
+
+    def of(self, identity: str) -> tuple[dict[str, np.ndarray], Any]:
+        """Arrays and facts of a data set."""
+        if identity not in self._read:
+            file, facts = self._files[identity]
+            self._read[identity] = (read_tensors(file)[0], facts["facts"])
+        return self._read[identity]
 
 
 def from_start(starts: Bundles, data_digest: str) -> Inputs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from sparse_ortho.artifacts import read_tables, write_bytes
@@ -56,6 +56,8 @@ def render(exhibit: dict[str, Any], cells: list[dict[str, Any]], source: Source,
     renderer, reads = load("exhibits", exhibit["kind"]), exhibit["reads"]
     if reads == "inits":
         return renderer(exhibit, *one_layer(exhibit, cells, source.starts()))
+    if reads == "masks":
+        return renderer(exhibit, cells, masks_of(source.starts()))
     rows = list(source.rows(reads, places(cells)))
 
     def draw(exhibit: Row, cells: Sequence[Row]) -> dict[str, Any]:
@@ -78,6 +80,15 @@ def layer_rows(cell: str, seed: int, entry: Row) -> list[Row]:
     about = {"cell": cell, "seed": seed}
     layers = entry["row"].get("layers", ())
     return [about | {"position": i, "layer": n, "size": size, "density": d} for i, (n, size, d) in enumerate(layers)]
+
+
+def masks_of(starts: Starts) -> Callable[[str, int], dict[str, Any] | None]:
+    """The masks that a seed starts training with, and None for one that was refused or is not made yet."""
+
+    def masks(cell: str, seed: int) -> dict[str, Any] | None:
+        return starts.tensors(cell, seed, "masks/") if starts.entry(cell, seed)["row"]["status"] == "ok" else None
+
+    return masks
 
 
 def one_layer(exhibit: dict[str, Any], cells: list[dict[str, Any]], starts: Starts) -> tuple[Any, Any, dict[str, Any]]:

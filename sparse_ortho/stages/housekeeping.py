@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from sparse_ortho import storekeeping
+from sparse_ortho.errors import UserError
+from sparse_ortho.plan import job as jobs
 from sparse_ortho.plan import paths, studies
 from sparse_ortho.plan.layout import STAGES
 from sparse_ortho.plan.workflow import Plan
@@ -57,10 +60,35 @@ def size(store: Store, say: Say) -> None:
         say(f"{stage:8}{count:8} entries{total / 1e6:12.1f} MB")
 
 
-def export(store: Store, archive: Path, say: Say) -> None:
-    say(f"{storekeeping.export(store, archive)} entries in {archive}")
+def export(store: Store, plan: Plan | None, archive: Path, say: Say) -> None:
+    """The whole store, or of a plan what its configured studies would be served: made by the sources of now."""
+    if plan is None:
+        count = storekeeping.export(store, archive)
+    else:
+        tasks = [(job.stage, task) for job in jobs_of(plan) for task in job.cells]
+        made = {(stage, task.id, seed): task.code for stage, task in tasks for seed in task.seeds}
+
+        def wanted(stage: str, about: Mapping[str, Any]) -> bool:
+            return made.get((stage, about["cell"], about["seed"])) == about["code"]
+
+        if not any(wanted(stage, facts["about"]) for stage, _, facts in storekeeping.entries(store)):
+            named = ", ".join(plan.config.studies)
+            raise UserError("export", f"nothing of {named} at scale {plan.config.scale} is in the store")
+        count = storekeeping.export(store, archive, wanted)
+    say(f"{count} entries in {archive}")
+
+
+def jobs_of(plan: Plan) -> Iterator[jobs.Job]:
+    """What keeps its seeds in the store."""
+    for study in plan.config.studies:
+        for stage in STAGES[1:]:
+            for name in plan.bundles(study, stage):
+                yield jobs.load(plan.job(stage, name))
 
 
 def take_in(store: Store, archive: Path, say: Say) -> None:
     taken, refused = storekeeping.take_in(store, archive)
-    say(f"took {taken} entries from {archive}, refused {refused} damaged ones")
+    if refused:
+        told = f"{refused} of its entries are damaged or not what their key says and were left out, {taken} were taken"
+        raise UserError(str(archive), told)
+    say(f"took {taken} entries from {archive}")

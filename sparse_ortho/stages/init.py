@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sparse_ortho.plan.job import Job, Task
-from sparse_ortho.stages.bundle import Bundles, Context, refusing, run, streams_of, write
+from sparse_ortho.stages.bundle import Bundles, Context, Images, refusing, run, streams_of, write
 from sparse_ortho.store import Result
 
 
-def main(job: Job, context: Context, masks: list[str], output: str) -> None:
-    masked = Bundles(masks)
+def main(job: Job, context: Context, masks: list[str], output: str, data: Sequence[str] = ()) -> None:
+    masked, images = Bundles(masks), Images(data)
 
     def inputs(task: Task, seed: int) -> dict[str, str]:
-        identity = task.spec.get("inputs", {}).get("mask")
-        return {"mask": masked.entry(identity, seed)["digest"]} if identity else {}
+        told = task.spec.get("inputs", {})
+        found = {"mask": masked.entry(told["mask"], seed)["digest"]} if "mask" in told else {}
+        return found | ({"data": images.digest(told["data"])} if "data" in told else {})
 
     def make(task: Task, seed: int, _: Path) -> Result:
         from sparse_ortho.devices import prepare
@@ -34,7 +36,12 @@ def main(job: Job, context: Context, masks: list[str], output: str) -> None:
             given = Masks.from_arrays(masked.tensors(identity, seed, "masks/"), model)
 
         def initialise() -> Result:
-            kept = initialised(model, given, task.spec["init"], streams_of(task, seed))
+            streams, batches = streams_of(task, seed), None
+            if identity := task.spec.get("inputs", {}).get("data"):
+                from sparse_ortho.stages.batches import SIZE, TrainingBatches
+
+                batches = TrainingBatches(images.of(identity), streams, task.spec["init"].get("batch", SIZE))
+            kept = initialised(model, given, task.spec["init"], streams, batches)
             weights = {f"weights/{name}": tensor.numpy() for name, tensor in model.state_dict().items()}
             arrays = {f"masks/{name}": mask for name, mask in kept.arrays().items()} if kept is not None else {}
             layers = {name: weights[f"weights/{name}"] for name in maskable(model)}

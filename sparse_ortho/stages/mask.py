@@ -8,7 +8,6 @@ from typing import Any
 from sparse_ortho.artifacts import read_facts, read_tensors
 from sparse_ortho.plan.job import Job, Task
 from sparse_ortho.stages.bundle import Context, refusing, run, streams_of, write
-from sparse_ortho.stages.options import options_of
 from sparse_ortho.store import Result
 
 
@@ -27,25 +26,18 @@ def main(job: Job, context: Context, data: list[str], output: str) -> None:
 
     def make(task: Task, seed: int, _: Path) -> Result:
         from sparse_ortho.devices import prepare
-        from sparse_ortho.prune import choose
+        from sparse_ortho.stages.chosen import file_of, masks_of
         from sparse_ortho.stages.starts import probe_for
 
         prepare("cpu", 1)  # the same bytes whatever the machine
-        spec, streams = task.spec, streams_of(task, seed)
-        probe = probe_for(spec, streams, images_of(task))
-        score, score_options = options_of(spec["mask"]["score"])
-        layers, layer_options = options_of(spec["mask"]["layers"])
-        who: dict[str, Any] = {"layers": layer_options["densities"] if layers == "given" else layers, "score": score}
-        how: dict[str, Any] = {
-            "score_options": score_options,
-            "layer_options": {} if layers == "given" else layer_options,
-        }
+        spec, streams, file = task.spec, streams_of(task, seed), file_of(task.spec, job.more.get("files", {}))
 
         def chosen() -> Result:
-            masks = choose(probe, spec["density"], streams=streams, **who, **how)
+            probe = probe_for(spec, streams, images_of(task))
+            masks, about = masks_of(spec, probe, streams, file)
             arrays = {f"masks/{name}": mask.numpy() for name, mask in masks.items()}
             kept, size = sum(int(a.sum()) for a in arrays.values()), sum(a.size for a in arrays.values())
-            return Result({"status": "ok", "reason": None, "nonzeros": kept, "weights": size}, arrays)
+            return Result({"status": "ok", "reason": None, "nonzeros": kept, "weights": size} | about, arrays)
 
         return refusing(chosen)
 
@@ -53,4 +45,9 @@ def main(job: Job, context: Context, data: list[str], output: str) -> None:
 
 
 def news(row: dict[str, Any]) -> str:
-    return row["reason"] if row["status"] != "ok" else f"{row['nonzeros']} of {row['weights']} weights"
+    if row["status"] != "ok":
+        return row["reason"]
+    told = f"{row['nonzeros']} of {row['weights']} weights"
+    if row["off_path"]:
+        told += f", {row['off_path']} of them on no path"
+    return told + (f", layers without any: {', '.join(row['empty'])}" if row["empty"] else "")

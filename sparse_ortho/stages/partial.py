@@ -61,7 +61,7 @@ class Finished:
 
 
 def planned(plan: Plan) -> list[jobs.Job]:
-    stages = ("init", "train", "measure")
+    stages = ("init", "ticket", "train", "measure", "bench")
     names = [(stage, name) for study in plan.config.studies for stage in stages for name in plan.bundles(study, stage)]
     return [jobs.load(plan.job(stage, name)) for stage, name in names]
 

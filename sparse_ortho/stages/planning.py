@@ -26,6 +26,20 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     return Plan(config | dict(parse_setting(text) for text in arguments.set))
 
 
+def add_study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--study", help="export: what this study is served, instead of all")
+    parser.add_argument("--scale", help="export: at this scale (default: that of the configuration)")
+
+
+def study_of(arguments: argparse.Namespace) -> Plan | None:
+    """The plan of `--study` and `--scale`, or None if neither is given."""
+    if not arguments.study and not arguments.scale:
+        return None
+    config = plan_of(arguments).config.model_dump()
+    chosen = {"studies": [arguments.study]} if arguments.study else {}
+    return Plan(config | chosen | ({"scale": arguments.scale} if arguments.scale else {}))
+
+
 def parse_setting(text: str) -> tuple[str, Any]:
     """`key=value`, the value as YAML."""
     import yaml

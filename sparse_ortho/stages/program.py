@@ -1,8 +1,8 @@
 """What every program of workflow_scripts/ does besides its stage: arguments, news, log file, errors, provenance.
 
 A user's error ends in one sentence on stderr and in the log, with exit status 2; anything else leaves its traceback
-in the log and one sentence that names it, with status 1. Provenance (how it came about) is written after success and
-is never an input of anything.
+in the log and one sentence that names it, with status 1; a job that its run's budget ends has status 3. Provenance (how
+it came about) is written after success and is never an input of anything.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sparse_ortho.artifacts import digest_text, write_json
 from sparse_ortho.errors import UserError
+from sparse_ortho.lease import Lease, take_for
+from sparse_ortho.plan import budget, paths
 from sparse_ortho.plan import job as jobs
-from sparse_ortho.plan import paths
 from sparse_ortho.plan.digest import ROOT, stage_code, stage_modules
+from sparse_ortho.stages.budget import Budget, BudgetSpent
 from sparse_ortho.stages.bundle import Context
 from sparse_ortho.store import Store
 
@@ -55,7 +58,24 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
 
 def context_of(arguments: argparse.Namespace) -> Context:
-    return Context(Store(arguments.store, not arguments.no_store), say, arguments.checkpoint)
+    return Context(Store(arguments.store, not arguments.no_store), say, arguments.checkpoint, own_devices())
+
+
+def own_devices() -> Callable[[int], None]:
+    """Takes GPUs for this process when first asked, and holds them until it ends."""
+    held: list[Lease | None] = []
+
+    def devices(wanted: int) -> None:
+        if not held:
+            held.append(take_for(os.environ, wanted, say))
+
+    return devices
+
+
+def budget_of(job: jobs.Job) -> Budget | None:
+    """What the run lets this job take, if it has a budget and wrote it down."""
+    file = os.environ.get(budget.VARIABLE)
+    return Budget(budget.until(file, job.stage, job.bundle, time.time())) if file and Path(file).exists() else None
 
 
 def stage_program(
@@ -71,7 +91,7 @@ def stage_program(
         text = Path(arguments.job[1:]).read_text() if arguments.job.startswith("@") else arguments.job
         job = jobs.load(text)
         refuse_other_code(job)
-        context = context_of(arguments)
+        context = replace(context_of(arguments), budget=budget_of(job))
         started, clock = datetime.now(UTC), time.monotonic()
         body(job, context, arguments)
         write_json(paths.provenance(job.stage, job.bundle), how(job, text, context, started, time.monotonic() - clock))
@@ -91,6 +111,9 @@ def guarded(parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         body(arguments)
+    except BudgetSpent as told:
+        say(str(told))
+        return budget.ENDED
     except UserError as error:
         say(f"error: {error}")
         return 2

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sparse_ortho.artifacts import read_facts, read_tables
 from sparse_ortho.errors import UserError
 from sparse_ortho.plan import paths
-from sparse_ortho.plan.digest import stage_code
 from sparse_ortho.plan.fields import BUILD, INITIALIZE, TAKE, TRAIN
 from sparse_ortho.plan.grid import KEYS, overlay
-from sparse_ortho.plan.identity import Cell, resolve_cell
-from sparse_ortho.plan.job import Job, Task
+from sparse_ortho.plan.identity import Cell, Node, resolve_cell
+from sparse_ortho.plan.job import Job
 from sparse_ortho.plan.options import defaults
+from sparse_ortho.plan.shapes import refuse_unreachable
 from sparse_ortho.plan.surroundings import set_environment
+from sparse_ortho.plan.tickets import rungs
+from sparse_ortho.plan.trainings import carried, task_of
 from sparse_ortho.plan.workflow import Plan
 from sparse_ortho.registry import resolve, table
-from sparse_ortho.stages import data, init, mask, train
+from sparse_ortho.stages import data, init, mask, ticket, train
 from sparse_ortho.stages.bundle import Context
 
 START = {"data": "digits", "model": "mlp", "mask": "erk", "init": "eoi", "density": 0.1}
 MEANING = {
     "data": "data set",
     "model": "network",
-    "mask": "which weights are kept: a density scheme, a score, dense, or {score: ..., layers: ...}",
+    "mask": "which weights are kept: a density scheme, a score, dense, {score: ..., layers: ...}, or {file: ...}",
     "density": "fraction of the weights that is kept, in (0, 1]",
     "init": "initialisation",
     "rule": "how the masks change in training: the name of a rule, or {name: ..., every: ...} (static: they do not)",
     "score_init": "initialisation that a score reading weights sees (kaiming)",
+    "ticket": "a lottery ticket: {levels: 3, rate: 0.2}, rounds of training and pruning before the network is trained",
     "train": "how it is trained",
-    "measure": "what stage measure computes (not used by a run)",
+    "measure": "what stage measure computes (in exhibits, not in a run)",
+    "bench": "what stage bench measures: times, matrices (in exhibits, not in a run)",
+    "tricks": "what helps a training for a while: {soft: swish, ghost: conv1x1, smoothing: 0.1}",
     "fixed_seeds": "purpose -> seed, to share one stream among all seeds: {order: 0}",
     "seeds": "list of seeds ([0])",
 }
@@ -48,11 +54,17 @@ def cell_of(settings: Sequence[tuple[str, Any]]) -> tuple[Cell, list[int]]:
     for key in given:
         if key.partition(".")[0] not in KEYS:
             raise UserError("--set", "unknown key", found=key, allowed=[*KEYS, "seeds"])
+        if key.partition(".")[0] in ("bench", "measure"):
+            raise UserError(
+                f"--set.{key}", "a run trains a network; an exhibit of a study shows measurements and benches"
+            )
     spoken = str(given.get("mask", ""))
     start = {key: value for key, value in START.items() if not (key == "init" and spoken.endswith(("_AI", "_EI")))}
     if spoken == "dense":
         start.pop("density")
-    return resolve_cell(overlay(start, given, "--set"), "--set"), sorted(set(seeds))
+    cell = resolve_cell(overlay(start, given, "--set"), "--set")
+    refuse_unreachable(cell, "--set")
+    return cell, sorted(set(seeds))
 
 
 def main(cell: Cell, seeds: list[int], plan: Plan, context: Context) -> Path:
@@ -62,16 +74,27 @@ def main(cell: Cell, seeds: list[int], plan: Plan, context: Context) -> Path:
     files = {stage: str(folder / f"{stage}.safetensors") for stage in ("mask", "init")}
     records, curves = str(folder / "records.parquet"), str(folder / "curves.parquet")
     set_environment(plan)
-    if (job := _job("data", cell, [], plan)).more or not _same(images, job):  # files of the user's own may have changed
+    nodes: dict[str, list[Node]] = {}
+    for node in cell.needed("train"):
+        nodes.setdefault(node.stage, []).append(node)
+    job = _job(nodes["data"], [], plan)
+    if job.more or not _same(images, job):  # files of the user's own may have changed
         data.main(job, context, images)
     masks = []
-    if "mask" in cell.nodes:
-        mask.main(_job("mask", cell, seeds, plan), context, [images], files["mask"])
+    if "mask" in nodes:
+        mask.main(_job(nodes["mask"], seeds, plan), context, [images], files["mask"])
         _refuse(files["mask"])
         masks = [files["mask"]]
-    init.main(_job("init", cell, seeds, plan), context, masks, files["init"])
+    init.main(_job(nodes["init"], seeds, plan), context, masks, files["init"], [images])
     _refuse(files["init"])
-    train.main(_job("train", cell, seeds, plan), context, images, [files["init"]], records, curves)
+    starts = [files["init"]]
+    for depth, level in rungs(nodes.get("ticket", [])).items():
+        job, place = _job(level, seeds, plan), str(folder / f"ticket{depth}.safetensors")
+        job = replace(job, more=carried(job.bundle, plan.env("train"), level, nodes["train"], lambda node: seeds))
+        ticket.main(job, context, images, starts, starts, place)
+        _refuse(place)
+        starts = [*starts, place]
+    train.main(_job([cell.nodes["train"]], seeds, plan), context, images, starts, records, curves)
     for row in read_tables([records]):
         reached = f"test accuracy {row['test_accuracy_last']:.2f} %" if row["status"] == "ok" else row["reason"]
         context.say(f"seed {row['seed']}: {row['status']}, {reached}, density {row['density']:.4f}")
@@ -79,10 +102,11 @@ def main(cell: Cell, seeds: list[int], plan: Plan, context: Context) -> Path:
     return Path(records)
 
 
-def _job(stage: str, cell: Cell, seeds: list[int], plan: Plan) -> Job:
-    node = cell.nodes[stage]
-    task = Task(node.id, node.spec, seeds, stage_code(stage, node.methods), sorted(node.methods))
-    return Job(stage, f"run-{node.id}", plan.env(stage), [task], plan.more(stage, node))
+def _job(nodes: Sequence[Node], seeds: list[int], plan: Plan) -> Job:
+    """Of one stage, with all that a cell needs of it."""
+    node = nodes[0]
+    tasks = [task_of(each, seeds) for each in nodes]
+    return Job(node.stage, f"run-{node.id}", plan.env(node.stage), tasks, plan.more(node.stage, *nodes))
 
 
 def _refuse(path: str) -> None:
@@ -111,7 +135,10 @@ def help_text() -> str:
         "init": "inits",
         "mask (layers)": "densities",
         "mask (score)": "scores",
+        "mask (structure)": "structures",
+        "mask (repair)": "repairs",
         "rule": "rules",
+        "tricks": "tricks",
     }
     for key, kind in kinds.items():
         lines.append(f"{key}:")

@@ -26,11 +26,14 @@ PER_CLASS = 10  # images of each class that a score sees: GraSP's number, and ab
 Images = tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays and facts of a data set
 
 
-def initialised(model: torch.nn.Module, masks: Any, method: Mapping[str, Any], streams: Streams) -> Any:
+def initialised(
+    model: torch.nn.Module, masks: Any, method: Mapping[str, Any], streams: Streams, batches: Any = None
+) -> Any:
     """The model with new weights, in place; the masks that the initialisation leaves."""
     name, options = options_of(method)
     bias_std = options.pop("bias_std", 0.0)
-    return initialize(model, masks, name, streams, options=options, bias_std=bias_std)
+    told: dict[str, Any] = {"bias_std": bias_std, "batches": batches, "loss": cross_entropy if batches else None}
+    return initialize(model, masks, name, streams, options=options, **told)
 
 
 def probe_for(spec: Mapping[str, Any], streams: Streams, images: Images | None) -> Probe:

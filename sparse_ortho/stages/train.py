@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparse_ortho.artifacts import read_facts, read_tensors, write_table
 from sparse_ortho.plan.job import Job, Task
@@ -11,6 +12,9 @@ from sparse_ortho.stages.bundle import Bundles, Context, Made, from_start, ident
 from sparse_ortho.store import Result
 from sparse_ortho.training.columns import CURVE_COLUMNS, RECORD_COLUMNS
 from sparse_ortho.training.launched import launched
+
+if TYPE_CHECKING:
+    from sparse_ortho.training.parts import Part
 
 
 def main(job: Job, context: Context, data: str, inits: list[str], records: str, curves: str) -> None:
@@ -23,26 +27,46 @@ def main(job: Job, context: Context, data: str, inits: list[str], records: str, 
 
 def seeds(job: Job, context: Context, data: str, inits: list[str]) -> list[Made]:
     """Every seed of the job, trained or served. A process that was started as another rank than 0 ends in here."""
-    started = launched()
-    if started and any(task.spec["train"].get("ranks") == started[1] for task in job.cells):
-        from sparse_ortho.training.rank_processes import enter
-        from sparse_ortho.training.together import serve
+    training = Training(job, context, data, inits)
+    return run(job, context, training.inputs, training.make, news)
 
-        enter(serve, job.env["device"])
-    starts, images = Bundles(inits), {}
 
-    def make(task: Task, seed: int, scratch: Path) -> Result:
+class Training:
+    """What makes a seed of a job, and what it reads; the levels of a ladder are made by it as well."""
+
+    def __init__(self, job: Job, context: Context, data: str, inits: list[str]):
+        started = launched()
+        if started and any(task.spec["train"].get("ranks") == started[1] for task in job.cells):
+            from sparse_ortho.training.rank_processes import enter
+            from sparse_ortho.training.together import serve
+
+            enter(serve, job.env["device"])
+        self.job, self.context, self.data = job, context, data
+        self.starts = Bundles(inits)
+        self.inputs = from_start(self.starts, read_facts(data)["digest"])
+        self.images: dict[str, Any] = {}
+
+    def make(self, task: Task, seed: int, scratch: Path, parts: Sequence[Part] = ()) -> Result:
+        """One seed trained; `parts` only look on."""
+        start = self.starts.entry(task.spec["inputs"]["init"], seed)["row"]
+        about = {key: start[key] for key in ("level",) if key in start}
+        if start["status"] != "ok":
+            return Result({"record": about | {"status": start["status"], "reason": start["reason"]}, "curves": []})
+        if self.job.env["device"] == "cuda":
+            self.context.devices(max(ranks(other) for other in self.job.cells))
         from sparse_ortho.stages.training import train_task
 
-        start = starts.entry(task.spec["inputs"]["init"], seed)["row"]
-        if start["status"] != "ok":
-            return Result({"record": {"status": start["status"], "reason": start["reason"]}, "curves": []})
-        if not images:
-            images["arrays"], images["facts"] = read_tensors(data)
-        tensors = starts.tensors(task.spec["inputs"]["init"], seed)
-        return train_task(task, streams_of(task, seed), images, tensors, job.env["device"], context, scratch, seed)
+        if not self.images:
+            self.images["arrays"], self.images["facts"] = read_tensors(self.data)
+        tensors = self.starts.tensors(task.spec["inputs"]["init"], seed)
+        place = (self.job.env["device"], self.context, scratch, seed)
+        result = train_task(task, streams_of(task, seed), self.images, tensors, *place, parts)
+        return Result(result.row | {"record": result.row["record"] | about}, result.tensors)
 
-    return run(job, context, from_start(starts, read_facts(data)["digest"]), make, news)
+
+def ranks(task: Task) -> int:
+    """Processes, and so devices, of a training."""
+    return int(task.spec["train"].get("ranks", 1))
 
 
 def news(row: dict[str, Any]) -> str:

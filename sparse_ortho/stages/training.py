@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from sparse_ortho.devices import prepare
 from sparse_ortho.masks import maskable
 from sparse_ortho.plan.job import Task
-from sparse_ortho.registry import load
+from sparse_ortho.registry import beside, load, load_path
 from sparse_ortho.stages.bundle import Context, split
 from sparse_ortho.stages.networks import build
 from sparse_ortho.stages.options import options_of
@@ -25,10 +26,19 @@ from sparse_ortho.training.resident import resident
 from sparse_ortho.training.rewired import Rewired
 from sparse_ortho.training.runs import run_arrays
 from sparse_ortho.training.stopping import Stopping
+from sparse_ortho.training.tricks import Tricked
 
 
 def train_task(
-    task: Task, streams: Streams, images: Any, start: Any, device: str, context: Context, scratch: Path, seed: int
+    task: Task,
+    streams: Streams,
+    images: Any,
+    start: Any,
+    device: str,
+    context: Context,
+    scratch: Path,
+    seed: int,
+    more: Sequence[Part] = (),
 ) -> Result:
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in task.spec["train"].items()}
     options = TrainOptions(**given)
@@ -42,7 +52,11 @@ def train_task(
     if "rule" in task.spec:
         masks = masks or {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in maskable(model).items()}
         name, told = options_of(task.spec["rule"])
-        parts.append(Rewired(load("rules", name)(**told)))
+        part = beside("rules", name, "PART", "")  # of a rule that is more than moving masks, as the plan sees it too
+        parts.append((load_path(part) if part else Rewired)(load("rules", name)(**told)))
+    for name, told in task.spec.get("tricks", {}).items():
+        parts.append(Tricked(name, load("tricks", name)(**told)))
+    parts += more
     news = News(lambda line: context.say(f"train {task.id} seed {seed}: {line}"))
     with Stopping() as stopping:
         checkpoint = Checkpointer(scratch, context.checkpoint_every, stopping)
@@ -54,4 +68,5 @@ def train_task(
             from sparse_ortho.training.together import train_together
 
             outcome = train_together(*network, folder=scratch, **mine)
-    return Result({"record": outcome.record, "curves": outcome.curves}, run_arrays(model, masks))
+    kept = {name: array for part in parts for name, array in part.arrays().items()}
+    return Result({"record": outcome.record, "curves": outcome.curves}, run_arrays(model, masks) | kept)

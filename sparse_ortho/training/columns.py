@@ -24,6 +24,13 @@ RECORD_COLUMNS = {
     "density": "double",
     "nonzeros": "int64",
     "weights": "int64",
+    "exploration": "double",  # share of the weights with a mask that were active at some time
+    "level": "int64",  # of the ladder that the network starts from; absent without one
+    "free_parameters": "int64",  # values that a rule which ties weights trains in their place; absent without one
+    "explored": "int64",  # weights that were active at some time, where a rule counts them
+    "empty_units": "int64",  # outputs without weights, where a rule takes away whole ones
+    "extra_parameters": "int64",  # that parts trained besides the network, such as ghost skips; absent without any
+    "extra_parameters_kept": "int64",  # of them those that the evaluated network still has
 }
 CURVE_COLUMNS = {
     "cell": "string",
@@ -37,4 +44,8 @@ CURVE_COLUMNS = {
     "validation_accuracy": "double",
     "test_loss": "double",
     "test_accuracy": "double",
+    "density": "double",  # these four as training/topology.py has them
+    "exploration": "double",
+    "mask_change": "double",
+    "layers": "string",
 }

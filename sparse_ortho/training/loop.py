@@ -19,11 +19,12 @@ from sparse_ortho.training.parts import Part, StaticMasks
 from sparse_ortho.training.precision import Precision
 from sparse_ortho.training.progress import News, failure, finished_epoch
 from sparse_ortho.training.ranks import Alone
-from sparse_ortho.training.records import Outcome, curve_row, kept, selected
+from sparse_ortho.training.records import Outcome, curve_row, kept, row_of, selected, told
 from sparse_ortho.training.resident import Split
 from sparse_ortho.training.speed import faster
 from sparse_ortho.training.state import Run
 from sparse_ortho.training.step import train_step
+from sparse_ortho.training.topology import Topology
 
 
 def train_seed(
@@ -47,6 +48,7 @@ def train_seed(
         parts = (StaticMasks(masks), *parts)
     if options.ema:
         parts = (*parts, WeightAverage(options.ema))
+    parts = (*parts, Topology())
     model.to(device).train()
     clock = Clock(options, len(splits["train"]))
     numbers = Precision(options.precision, device)
@@ -60,7 +62,7 @@ def train_seed(
     if not ranks.begin(run, bool(checkpoint and checkpoint.load(run))):
         # Streamed pictures are decoded to be trained on; once more for the first point of a curve costs an epoch.
         shown = {part: split for part, split in splits.items() if part != "train" or not split.streamed}
-        run.curves.append(curve_row(0, 0, clock.lr, evaluate(model, shown, ranks)))
+        run.curves.append(curve_row(0, 0, clock.lr, evaluate(model, shown, ranks)) | row_of(parts))
 
     if news:
         news.begin(run)
@@ -76,7 +78,7 @@ def train_seed(
         part.end(run)
     reason = failure(run)
     status = {"status": "diverged" if reason else "ok", "reason": reason}
-    return Outcome(status | selected(run.curves) | kept(model, run.masks), run.curves)
+    return Outcome(status | selected(run.curves) | kept(model, run.masks) | told(parts), run.curves)
 
 
 def train_epoch(run: Run, checkpoint: Checkpointer | None, news: News | None) -> None:

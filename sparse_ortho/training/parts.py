@@ -46,6 +46,18 @@ class Part:
     def end(self, run: Run) -> None:
         """After the last epoch: the model as it is now is the result."""
 
+    def facts(self) -> dict[str, int]:
+        """Numbers for the record; those that several parts name are added up."""
+        return {}
+
+    def row(self) -> dict[str, Any]:
+        """Numbers for the row of the curves that comes next, by column."""
+        return {}
+
+    def arrays(self) -> dict[str, Any]:
+        """Arrays to keep beside the weights: what the network needs that its own tensors do not hold."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 

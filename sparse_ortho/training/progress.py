@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from sparse_ortho.training.evaluate import Score, evaluate, mean_score
-from sparse_ortho.training.records import curve_row
+from sparse_ortho.training.records import curve_row, row_of
 from sparse_ortho.training.state import Run
 
 
@@ -24,7 +24,7 @@ def finished_epoch(run: Run) -> dict[str, Any]:
     lr = run.optimizer.param_groups[0]["lr"]
     run.clock.end_epoch()
     run.losses, run.correct = [], []
-    return curve_row(run.clock.epoch, run.clock.steps, lr, scores)
+    return curve_row(run.clock.epoch, run.clock.steps, lr, scores) | row_of(run.parts)
 
 
 def trained_score(run: Run) -> Score:

@@ -6,13 +6,16 @@ Epoch 0, before the first step, is in the curves but selects nothing unless noth
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from sparse_ortho.masks import maskable
+
+if TYPE_CHECKING:
+    from sparse_ortho.training.parts import Part
 
 Scores = Mapping[str, tuple[float | None, float | None]]  # (loss, accuracy) of train, validation and test
 
@@ -64,3 +67,16 @@ def kept(model: torch.nn.Module, masks: Mapping[str, torch.Tensor] | None) -> di
         weights = sum(mask.numel() for mask in masks.values())
         nonzeros = sum(int(mask.count_nonzero()) for mask in masks.values())
     return {"density": nonzeros / weights if weights else 1.0, "nonzeros": nonzeros, "weights": weights}
+
+
+def row_of(parts: Iterable[Part]) -> dict[str, Any]:
+    """What parts have to say in the row of an epoch."""
+    return {name: value for part in parts for name, value in part.row().items()}
+
+
+def told(parts: Iterable[Part]) -> dict[str, Any]:
+    """What parts say of themselves, numbers of one name added up."""
+    found: dict[str, Any] = {}
+    for name, value in (fact for part in parts for fact in part.facts().items()):
+        found[name] = found.get(name, 0) + value
+    return found

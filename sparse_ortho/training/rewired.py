@@ -6,14 +6,15 @@ does not use. `run.masks` are overwritten in place: whoever handed them in sees 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from sparse_ortho.training.parts import Part
 
 if TYPE_CHECKING:
-    import torch
-
     from sparse_ortho.rewiring.live import Rewiring
     from sparse_ortho.rewiring.rule import Rule
     from sparse_ortho.training.state import Run
@@ -33,6 +34,8 @@ class Rewired(Part):
         clock, self.given = run.clock, run.masks
         lengths = {"steps_per_epoch": clock.steps_per_epoch, "total_steps": clock.total_steps}
         self.live = self.rule.begin(run.model, run.optimizer, run.masks, run.streams, **lengths)
+        self.live.batches = functools.partial(_batch, run)
+        self._publish()  # some rules move the masks before the first step
 
     def before_step(self, run: Run) -> None:
         if self.live.before_step(scaled=run.precision.scaler is not None):
@@ -41,6 +44,9 @@ class Rewired(Part):
     def after_step(self, run: Run) -> None:
         if self.live.after_step():
             self._publish()
+
+    def facts(self) -> dict[str, int]:
+        return self.live.facts()
 
     def state_dict(self) -> dict[str, Any]:
         return self.live.state_dict()
@@ -52,3 +58,11 @@ class Rewired(Part):
     def _publish(self) -> None:
         for name, mask in self.given.items():
             mask.copy_(self.live.masks[name])
+
+
+def _batch(run: Run, step: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """As many training images as a step has, without augmentation, drawn for the update of this step."""
+    split = run.splits["train"]
+    size = min(run.options.batch_size, len(split))
+    rows = run.streams("rewiring", f"batch/{step}").choice(len(split), size, replace=False)
+    return [split.take(torch.from_numpy(rows).to(split.rows_on))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,4 +40,17 @@ def load_run(path: Path | str) -> tuple[torch.nn.Module, Masks]:
         raise UserError(str(path), f"does not hold the weights of the model {name!r} that it names")
     # reshape: the file makes scalars (BatchNorm's counter) one-dimensional.
     model.load_state_dict({k: torch.from_numpy(v.copy()).reshape(fresh[k].shape) for k, v in parts["weights"].items()})
+    reattach(model, (facts.get("spec") or {}).get("tricks") or {}, parts.get("tricks", {}))
     return model, Masks.from_arrays(parts["masks"], model)
+
+
+def reattach(model: torch.nn.Module, tricks: Mapping[str, Mapping[str, Any]], arrays: Mapping[str, np.ndarray]) -> None:
+    """Put back what the evaluated network had besides its own layers: the tricks of its spec that are always on."""
+    for name, options in tricks.items():
+        trick = registry.load("tricks", name)(**options)
+        if not trick.always_on:
+            continue
+        extra = trick.attach(model).extra
+        mine = {key.removeprefix(f"{name}/"): value for key, value in arrays.items() if key.startswith(f"{name}/")}
+        fresh = extra.state_dict()
+        extra.load_state_dict({k: torch.from_numpy(v.copy()).reshape(fresh[k].shape) for k, v in mine.items()})

@@ -31,6 +31,7 @@ class Run:
     precision: Precision
     forward: Callable[[torch.Tensor], torch.Tensor]  # the model, or a faster form of it, for training steps
     ranks: Alone = field(default_factory=Alone)
+    extra: list[torch.nn.Parameter] = field(default_factory=list)  # what parts train besides the model
     # One scalar a step of this epoch, left on the device until the epoch ends: its only synchronisation.
     losses: list[torch.Tensor] = field(default_factory=list)
     correct: list[torch.Tensor] = field(default_factory=list)

@@ -41,6 +41,7 @@ def clip(run: Run, most: float) -> None:
     """Scale the gradient to a norm of at most `most`. Masked weights do not count: their gradient moves nothing."""
     masks = run.masks or {}
     named = [(plain_name(name), p.grad) for name, p in run.model.named_parameters() if p.grad is not None]
+    named += [("", p.grad) for p in run.extra if p.grad is not None]  # no mask has that name
     if not named:  # a rule put an update of its masks in the place of this step
         return
     acting = [grad * masks[name].to(grad.device) if name in masks else grad for name, grad in named]

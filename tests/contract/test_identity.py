@@ -18,8 +18,23 @@ import pytest
 from sparse_ortho.plan import options
 from sparse_ortho.plan.fields import BUILD, INITIALIZE, TAKE, TRAIN
 from sparse_ortho.plan.identity import resolve_cell
+from sparse_ortho.plan.measures import MOMENT
+from sparse_ortho.plan.ticket_options import OPTIONS as TICKET
 from sparse_ortho.registry import TABLES, resolve
 
+KINDS = [
+    "benches",
+    "datasets",
+    "densities",
+    "inits",
+    "measures",
+    "models",
+    "repairs",
+    "rules",
+    "scores",
+    "structures",
+    "tricks",
+]
 FROZEN = Path(__file__).with_name("frozen_defaults.json")
 RAW = {
     "data": "digits",
@@ -33,8 +48,8 @@ RAW = {
 
 def surfaces() -> Iterator[str]:
     """Everything whose options enter an identity."""
-    yield from (BUILD, TAKE, INITIALIZE, TRAIN)
-    for kind in ("datasets", "densities", "inits", "measures", "models", "rules", "scores"):
+    yield from (BUILD, TAKE, INITIALIZE, TRAIN, MOMENT, TICKET)
+    for kind in KINDS:
         for name in TABLES[kind]:
             yield resolve(kind, name)
 

@@ -75,7 +75,8 @@ def test_every_initialisation_starts_three_small_networks(init: str, network: st
     masks = make_masks(model, 0.5, layers="uniform", seed=0)
     if init == "sao":  # its layers need degrees that divide; between dense ends there is one
         masks = make_masks(model, 0.9, layers="uniform_skip", seed=0)
-    started = initialize(model, masks, init, Streams(0), options=SHORT.get(init, {}))
+    data = [(torch.randn(6, *shape), torch.arange(6) % 5) for _ in range(3)]
+    started = initialize(model, masks, init, Streams(0), options=SHORT.get(init, {}), batches=data)
     assert started is not None
     assert step(model, started, shape)["status"] == "ok"
 

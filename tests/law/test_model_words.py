@@ -66,6 +66,7 @@ MEANT: dict[str, dict[str, Any]] = {
     "ResNet50": FOR_CIFAR | {"depth": 50},
     "wide_resnet50_2": DEEP | {"depth": 50, "widen": 2},
     "WideResNet50_2": DEEP | {"depth": 50, "widen": 2},
+    "wide-resnet18": DEEP | {"stem": "cifar", "width": 128},
     "WideResNet101": DEEP | {"depth": 101, "widen": 2},
     "efficientnet-b0": {"name": "efficientnet", "variant": "b0"},
     "EfficientNet_B3": {"name": "efficientnet", "variant": "b3"},

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sparse_ortho.budgets import budget
 from sparse_ortho.errors import UserError
 from sparse_ortho.rewiring import drops, growth, shares
-from sparse_ortho.rewiring.engine import Criteria, coming, leaving, update
+from sparse_ortho.rewiring.engine import Criteria, coming, dropped, leaving, update
 from sparse_ortho.rewiring.layer import Layer
 from sparse_ortho.rewiring.rule import Rule
 from sparse_ortho.rewiring.timetable import Timetable
@@ -44,7 +44,7 @@ def state(**buffers: list[float]) -> dict[str, torch.Tensor]:
 
 
 def gone(drop: drops.Drop, count: int, **given: Any) -> set[int]:
-    return places(drop({"a": layer(**given)}, {"a": count}, {})["a"])
+    return places(dropped({"a": layer(**given)}, Criteria(drop, growth.random), {"a": count}, {})["a"])
 
 
 def came(grow: growth.Grow, count: int, **given: Any) -> set[int]:
@@ -313,7 +313,6 @@ def test_any_criteria_keep_the_budget_to_the_weight(
         layers[name] = Layer(name, draw() * mask, mask, draw(), buffers, rng=stream)
     active = sum(one.active for one in layers.values())
     total = math.ceil(keep * active)
-    may_return = may_return or drop is drops.threshold  # it may ask for more places than there are others
     done = update(layers, Criteria(drop, grow, share, may_return=may_return), fraction, total, {}, evenly)
     assert sum(int(mask.count_nonzero()) for mask in done.masks.values()) == total
     for name, grown in done.grown.items():
@@ -364,6 +363,17 @@ def test_the_cubic_path_has_its_published_values() -> None:
     assert {c: round(found[c] / size, 4) for c in golden} == golden
     assert found[49] == found[60] == budget(0.01, size)
     assert [t for t in range(60_000) if times.due(t)] == [1000 * c for c in range(1, 50)]
+
+
+@pytest.mark.parametrize(("per_epoch", "last", "of"), [(450, 49, 72), (500, 55, 80)])  # CIFAR-10 and CIFAR-100
+def test_updates_of_the_published_recipes(per_epoch: int, last: int, of: int) -> None:
+    """160 epochs of batches of 100, every 1000 steps, to the final density by epoch 110."""
+    rule = Rule("r", "1000it", final_density=0.001, density_stop="110ep", criteria=PAIR, fraction=0.5)
+    times = table(rule, per_epoch, 160 * per_epoch)
+    due = [t // 1000 for t in range(160 * per_epoch + 1) if times.due(t)]
+    assert due == list(range(1, of))  # the last one would fall on the end
+    path = [times.total(1000 * c, 10_000, 1_000_000) for c in range(of + 1)]
+    assert path == sorted(path, reverse=True) and path[0] == 10_000 and set(path[last:]) == {1000}
 
 
 @pytest.mark.parametrize(

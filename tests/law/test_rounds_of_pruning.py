@@ -15,10 +15,11 @@ from sparse_ortho.models.lenet import lenet300_100
 from sparse_ortho.models.resnet import cifar_resnet
 from sparse_ortho.probe import Probe
 from sparse_ortho.prune import choose
-from sparse_ortho.registry import available
+from sparse_ortho.registry import available, load
 from sparse_ortho.scores.force import force
 from sparse_ortho.scores.snip import snip
 from sparse_ortho.scores.synflow import synflow_as_released
+from sparse_ortho.signatures import options_of
 from sparse_ortho.streams import Streams
 
 S = Streams(0)
@@ -183,7 +184,7 @@ def test_every_score_keeps_exactly_the_budget_and_leaves_the_model(score, net):
     generator = torch.Generator().manual_seed(2)
     batches = [(torch.randn(20, *shape, generator=generator), torch.arange(20) % 10)]
     size = sum(w.numel() for w in maskable(model).values())
-    few = {"rounds": 3} if "synflow" in score or score == "force" else {}
+    few = {"rounds": 3} if options_of(load("scores", score)).get("rounds", 1) > 3 else {}
     for layers, density in (("global", 0.1), ("global", 0.01), ("erk", 0.05)):
         kept = choose(
             probe_of(model, batches, cross_entropy, shape), density, score=score, layers=layers, streams=S,

@@ -89,7 +89,7 @@ def test_public_names_lead_here():
         ({"layers": "erkk"}, r"layers: unknown density scheme.*did you mean 'erk'"),
         ({"layers": {"0.weight": 0.5, "2.weigt": 0.5}}, r"found '2.weigt'.*did you mean '2.weight'"),
         ({"layers": {"0.weight": 0.5}}, r"density of layer '2.weight' is missing"),
-        ({"structure": "block"}, r"structure: .*'block'"),
+        ({"structure": "blok"}, r"structure.*'blok'.*did you mean 'block'"),
         ({"maskable": ["head.*"]}, r"no linear or convolution weight"),
     ],
 )

@@ -12,6 +12,7 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,9 +30,10 @@ CELLS = (ERK, DENSE, SNIP)
 
 
 def put(store: Store, stage: str, cell: str, seed: int, size: int = 10) -> str:
-    key = key_of(stage, {"cell": cell}, seed, "c0de", {}, {})
+    made_of: dict[str, Any] = {"spec": {"cell": cell}, "seed": seed, "code": "c0de", "env": {}, "inputs": {}}
+    key = key_of(stage, **made_of)
     tensors = {"w": np.full(size, seed, dtype=np.float32)} if size else {}
-    store.put(stage, key, Result({"cell": cell, "seed": seed}, tensors), {"cell": cell, "seed": seed})
+    store.put(stage, key, Result({"cell": cell, "seed": seed}, tensors), {"cell": cell, **made_of})
     return key
 
 

@@ -1,0 +1,52 @@
+"""What a cell asks of its network or training that these cannot do, as far as the plan sees it without building any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sparse_ortho.errors import UserError
+from sparse_ortho.plan.fields import TRAIN
+from sparse_ortho.plan.identity import Cell
+from sparse_ortho.plan.options import defaults
+from sparse_ortho.registry import resolve
+from sparse_ortho.schedules import share
+
+
+def refuse_misfits(cell: Cell, facts: Mapping[str, Any] | None, where: str) -> None:
+    """`facts`: the shapes of the network, if the plan knows it. What only the network knows, its job refuses."""
+    if "train" not in cell.nodes:
+        return
+    trained = cell.nodes["train"].spec
+    for node in cell.every():
+        if node.stage == "ticket":
+            _refuse_late(node.spec["ticket"], defaults(TRAIN) | trained["train"], f"{where}.ticket")
+    if facts is None:
+        return
+    shapes = [tuple(shape) for number, shape in facts["weights"] for _ in range(number)]
+    name = trained["model"]["name"]
+    for node in cell.every():
+        if node.stage == "ticket" and node.spec["ticket"].get("tensors") == "conv" and not _convolutions(shapes):
+            raise UserError(f"{where}.ticket.tensors", f"{name} has no convolution to prune", found="conv",
+                            allowed=["all"])  # fmt: skip
+    if (ghost := trained.get("tricks", {}).get("ghost")) is not None:
+        kind = (defaults(resolve("tricks", "ghost")) | ghost)["kind"]
+        square = any(shape[0] == shape[1] for shape in shapes)
+        if kind == "conv1x1" and _convolutions(shapes) < 2:
+            problem = f"{name} has no residual block of two convolutions"
+            allowed = ["identity"] if square else "none"
+            raise UserError(f"{where}.tricks.ghost.kind", problem, found=kind, allowed=allowed)
+        if kind == "identity" and not square:
+            raise UserError(f"{where}.tricks.ghost.kind", f"{name} has no layer as wide as its input", found=kind)
+
+
+def _convolutions(shapes: list[tuple[int, ...]]) -> int:
+    return sum(len(shape) > 2 for shape in shapes)
+
+
+def _refuse_late(ticket: Mapping[str, Any], train: Mapping[str, Any], where: str) -> None:
+    """A rewind point in epochs needs a training that gets there."""
+    point = ticket.get("rewind", "init")
+    if point.endswith("ep") and share(point.removesuffix("ep").strip(), 10**6) > train["epochs"] * 10**6:
+        problem = f"is after the end of a training of {train['epochs']} epochs"
+        raise UserError(f"{where}.rewind", problem, found=point)

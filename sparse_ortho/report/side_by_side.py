@@ -1,0 +1,32 @@
+"""Several metrics of the same trainings beside each other, such as density and accuracy, or an accuracy after the last
+epoch and the best of all epochs: a table whose last column axis is `metric`, with the `quantities` as its values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sparse_ortho.errors import UserError
+from sparse_ortho.report import tables
+
+READS = "records"  # what its rule hands it, read by the plan
+Row = Mapping[str, Any]
+
+
+def render(exhibit: Row, cells: Sequence[Row], records: Iterable[Row], published: Sequence[Row]) -> dict[str, str]:
+    """{"md", "tex", "html", "csv"}; a cell is told once a metric, under its own identity and the metric's name."""
+    rows, quantities = list(records), list(exhibit["quantities"])
+    known = {name for row in rows for name in row}
+    for name in quantities:
+        if known and name not in known:
+            allowed = sorted(known - {"cell", "seed", "status", "reason"})
+            raise UserError(f"exhibit {exhibit['name']}, quantities", found=name, allowed=allowed)
+    told = [
+        {**cell, "id": f"{cell['id']} {name}", "axes": {**cell["axes"], "metric": name}}
+        for cell in cells
+        for name in quantities
+    ]
+    values = [{**row, "cell": f"{row['cell']} {name}", "value": row.get(name)} for row in rows for name in quantities]
+    shape = {**exhibit, "columns": [*exhibit["columns"], "metric"], "metric": "value"}
+    return tables.render(shape, told, values, published)
