@@ -52,7 +52,7 @@ class Scaled(torch.Tensor):
         else:
             exponents = [_exponent(arg) for arg in (args if name in TIMES else args[:1])]
             exponent = sum(exponents)
-        act: Any = SUMS[name] if name in SUMS else func
+        act: Any = SUMS.get(name, func)
         with torch._C.DisableTorchFunctionSubclass():
             found = act(*args, **(kwargs or {}))
         return Scaled.of(found, exponent) if isinstance(found, torch.Tensor) and found.is_floating_point() else found
