@@ -82,7 +82,7 @@ def finished(root: Path, plan: Plan, seconds: Any) -> None:
 def test_a_forecast_says_again_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Jobs that took 2 s and half their nominal cost: one worker needs the sum, and each stage its own makespan."""
     monkeypatch.chdir(tmp_path)
-    plan = Plan({"device": "cpu"})
+    plan = Plan({"device": "cpu", "studies": ["eoi"]})
     finished(tmp_path, plan, lambda stage, cost: 2 + cost / 2)
     stages = {stage.name: stage for stage in forecast(plan, 2, results=tmp_path).stages}
     for stage in ("mask", "init", "train", "measure"):

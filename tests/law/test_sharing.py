@@ -152,5 +152,6 @@ def test_one_study_is_exported_and_only_what_its_sources_of_now_have_made(tmp_pa
 
 def test_a_study_of_which_there_is_nothing_is_one_sentence_and_no_archive(tmp_path: Path):
     with pytest.raises(UserError, match="^export: nothing of eoi at scale quick is in the store$"):
-        housekeeping.export(Store(tmp_path / "none"), Plan({"device": "cpu"}), tmp_path / "eoi.tar", print)
+        plan = Plan({"device": "cpu", "studies": ["eoi"]})
+        housekeeping.export(Store(tmp_path / "none"), plan, tmp_path / "eoi.tar", print)
     assert not (tmp_path / "eoi.tar").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -265,8 +266,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     patch = pytest.MonkeyPatch()
     folder = tmp_path_factory.mktemp("tickets")
     patch.chdir(folder)
+    before = dict(os.environ)
     yield Runs(folder)
     patch.undo()
+    os.environ.clear()  # a run sets up the environment of its jobs, and these run in this process
+    os.environ.update(before)
 
 
 def masks_of(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

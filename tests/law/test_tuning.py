@@ -170,7 +170,7 @@ def test_a_table_shows_the_chosen_and_after_it_the_trials() -> None:
         "interval says nothing of the choice.\n\n"
         "At an end of the list, beyond which a better value may lie: train.lr in 1 of 2 cells.\n"
         "\n## Trials of: Accuracy\n\n"
-        "| mask | init    |             0.1 |            0.01 |           0.001 |\n"
+        "| mask | init    |          lr 0.1 |         lr 0.01 |        lr 0.001 |\n"
         "| ---- | ------- | --------------: | --------------: | --------------: |\n"
         "| erk  | eoi     |     71.0 ± 12.7 | **82.0 ± 25.4** |      60.0 ± 0.0 |\n"
         "| erk  | kaiming | 95.0 1 of 2 [a] |     51.0 ± 12.7 | **65.0 ± 63.5** |\n\n"
