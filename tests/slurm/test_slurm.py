@@ -6,12 +6,15 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT, Checkout
 from tests.slurm.conftest import OnSlurm
 
 SHOWN = ("tables", "figures")
 
 
+@pytest.mark.skipif("SPARSE_ORTHO_SLURM_LONG" not in os.environ, reason="the long matrix: make ci-long")
 def test_the_tiny_study_on_slurm_equals_the_local_one_and_is_done_once(on_slurm: OnSlurm, finished: Checkout) -> None:
     on_slurm.snakemake()
     assert on_slurm.contents() == finished.contents()
