@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-from sparse_ortho import ranges
 from sparse_ortho.budgets import fill
 from sparse_ortho.errors import UserError
 from sparse_ortho.rewiring import growth
@@ -106,14 +105,11 @@ class Reparameterization(Rule):
     slower: tuple[str, ...] = ()
 
     live = Reparameterizing
+    limits = RANGES
 
     @property
     def moves(self) -> bool:
         return True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ranges.refuse(RANGES, vars(self), f"rule.{self.name}")
 
 
 def dsr(

@@ -20,7 +20,6 @@ from typing import Any, Literal
 
 import torch
 
-from sparse_ortho import ranges
 from sparse_ortho.rewiring import growth
 from sparse_ortho.rewiring.counting import counts
 from sparse_ortho.rewiring.engine import Change
@@ -81,14 +80,11 @@ class Mutation(Rule):
     soft: bool = True
 
     live = Mutating
+    limits = RANGES
 
     @property
     def moves(self) -> bool:
         return True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ranges.refuse(RANGES, vars(self), f"rule.{self.name}")
 
 
 def mest(

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from sparse_ortho import ranges
 from sparse_ortho.budgets import budget
 from sparse_ortho.errors import UserError
 from sparse_ortho.rewiring.engine import Criteria
@@ -56,6 +57,7 @@ class Rule:
     within: str = "anywhere"  # where weights grow: "start": only where the first mask has some
 
     live = Rewiring  # what `begin` puts to work; a method with a life of its own has a Rule with another one
+    limits = {}  # RANGES of a method, where it has options of its own
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -69,6 +71,7 @@ class Rule:
             raise UserError(self.where("flow"), "moves weights anywhere, and within is start", found=self.flow)
         if self.final_density is not None:
             budget(self.final_density, 1, self.where("final_density"))
+        ranges.refuse(self.limits, vars(self), f"rule.{self.name}")
 
     @property
     def moves(self) -> bool:

@@ -21,7 +21,6 @@ from typing import Any, Literal
 
 import torch
 
-from sparse_ortho import ranges
 from sparse_ortho.rewiring.engine import Change
 from sparse_ortho.rewiring.layer import Layer
 from sparse_ortho.rewiring.live import Rewiring
@@ -104,14 +103,11 @@ class ConstantFanIn(Rule):
     gamma: float = 0.3
 
     live = Structured
+    limits = RANGES
 
     @property
     def moves(self) -> bool:
         return True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ranges.refuse(RANGES, vars(self), f"rule.{self.name}")
 
 
 def srigl(

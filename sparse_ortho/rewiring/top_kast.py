@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 
-from sparse_ortho import ranges
 from sparse_ortho.budgets import budget
 from sparse_ortho.rewiring import moments
 from sparse_ortho.rewiring.counting import counts
@@ -104,10 +103,7 @@ class TopKast(Rule):
     pull: float = 1e-4  # lambda
 
     live = Widening
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        ranges.refuse(RANGES, vars(self), f"rule.{self.name}")
+    limits = RANGES
 
 
 def top_kast(
