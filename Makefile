@@ -58,12 +58,11 @@ slurm-test:  # as root, on Debian: a real Slurm on this machine, studies through
 	tests/slurm/cluster.sh start
 	trap 'tests/slurm/cluster.sh stop' EXIT; SPARSE_ORTHO_SLURM_UP=1 $(PY) -m pytest -n 0 tests/slurm
 
-ci-long:  # what takes too long for every change: published accuracies reached through the pipeline
+ci-long:  # what takes too long for every change: published accuracies through the pipeline, faults of a cluster
 	$(PY) -m benchmarks.lenet300_100
 	$(PY) -m benchmarks.masks_before_training
 	python3 envs/setup.py --slurm
-	tests/slurm/cluster.sh start
-	trap 'tests/slurm/cluster.sh stop' EXIT; SPARSE_ORTHO_SLURM_UP=1 SPARSE_ORTHO_SLURM_LONG=1 $(PY) -m pytest -n 0 tests/slurm
+	$(PY) -m benchmarks.slurm
 
 ci:
 	bash .ci/run

@@ -27,12 +27,19 @@ from sparse_ortho.devices import prepare
 from sparse_ortho.models.lenet import lenet300_100
 from sparse_ortho.models.resnet import cifar_resnet
 from sparse_ortho.registry import load
+from sparse_ortho.rewiring.hidden import Hidden
 from sparse_ortho.training.options import TrainOptions
 from sparse_ortho.training.rewired import Rewired
 from sparse_ortho.training.step import train_step
 
 EVERY = 100
-RULES = {"granet": {"final_density": 0.05}, "rigl": {}, "set": {}, "sparse_momentum": {}}
+RULES = {
+    "granet": {"final_density": 0.05},
+    "rigl": {},
+    "set": {},
+    "sparse_momentum": {},
+    "top_kast": {"final_density": 0.1},
+}
 
 
 def spent(work: Callable[[], Any], device: torch.device) -> float:
@@ -56,9 +63,10 @@ def cost(model: Any, shape: tuple[int, ...], batch: int, rule: str, repeats: int
     pairs = [[spent(partial(train_step, run, x, y), device) for run in (static, moving)] for _ in range(repeats + 1)]
     dense, step = (statistics.median(pair[i] for pair in pairs[1:]) for i in (0, 1))
     live, update = part.live, []
+    act = live.choose if isinstance(live, Hidden) else live.rewire
     for _ in range(max(6, repeats // 10)):
         train_step(moving, x, y)  # a gradient, and caches as a step leaves them
-        update.append(spent(partial(live.rewire, 400_000), device))
+        update.append(spent(partial(act, 400_000), device))
     update = statistics.median(update[1:])
     whole = (EVERY * step + update) / (EVERY * dense)
     return [1e3 * dense, step / dense, update / dense, whole]

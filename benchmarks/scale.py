@@ -3,7 +3,13 @@
     .venv/bin/python -m benchmarks.scale [--cells 24] [--epochs 12]
 
 A small study runs on one core; from what it left the makespan on two cores is forecast, and then measured by a second
-run of the same study from nothing. Besides: time and memory of planning 4,000 cells, on which the limits rest.
+run of the same study from nothing. Other work on the machine stretches the two runs differently, so each job says how
+many CPU seconds it had of its own, and the forecast is also told for a machine as busy as that of the second run:
+
+    forecast at the same load = forecast * stretch of the second run / stretch of the first
+    stretch = seconds of all jobs / CPU seconds of all jobs        about 1 on a machine of one's own
+
+Besides: time and memory of planning 4,000 cells, on which the limits rest.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from pathlib import Path
 from benchmarks.bundles import run, study
 from benchmarks.dry_run import checkout
 from benchmarks.recording import record
+from sparse_ortho.artifacts import read_json
 from sparse_ortho.plan.config import read_yaml
 from sparse_ortho.plan.forecast import Forecast, breaks, forecast
 from sparse_ortho.plan.workflow import Plan
@@ -39,6 +46,13 @@ def told(folder: Path, bundle: int, workers: int, cells: int | None = None) -> F
         return forecast(Plan(read_yaml(folder / "config.yaml") | {"bundle": bundle}, folder), workers, cells)
     finally:
         os.chdir(before)
+
+
+def stretch(folder: Path) -> float:
+    """Seconds of the jobs of a finished run for each second that they had a core."""
+    jobs = [read_json(path) for path in (folder / "results" / "provenance").rglob("*.json")]
+    jobs = [job for job in jobs if "cpu_seconds" in job]
+    return sum(job["seconds"] for job in jobs) / sum(job["cpu_seconds"] for job in jobs)
 
 
 def planning(cells: int) -> tuple[float, float]:
@@ -64,6 +78,7 @@ def main() -> None:
         first = run(Path(one), 1, arguments.bundle)
         here, there = told(Path(one), arguments.bundle, 2), told(Path(one), arguments.bundle, 64, 100_000)
         second = run(Path(two), 2, arguments.bundle)
+        before, after = stretch(Path(one)), stretch(Path(two))
     seconds, memory = planning(4000)
     record(
         "scale",
@@ -73,6 +88,8 @@ def main() -> None:
             "two cores, forecast (s)": round(here.span, 1),
             "two cores, measured (s)": round(second.wall, 1),
             "forecast / measured": round(here.span / second.wall, 2),
+            "stretch of one core, of two": [round(before, 2), round(after, 2)],
+            "forecast / measured at the same load": round(here.span * after / before / second.wall, 2),
             "load of the machine": round(os.getloadavg()[1], 1),
             "planning 4,000 cells (CPU s)": round(seconds, 2),
             "planning 4,000 cells (MB)": round(memory),

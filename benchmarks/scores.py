@@ -6,8 +6,9 @@ The bare passes are the shortest loops that compute the same gradients: snip a f
 of them and a backward through the second, synflow 100 in float64 with one input. `mask` is the whole way to a mask at
 density 0.05: scores, and one selection, of synflow 100.
 On ResNet-20 all scores and masks keep the aim. On the MLP the scores of snip and grasp do, and grasp's mask; snip's
-takes 1.4 times its passes, of 2.4 ms. A pass of synflow is 0.18 ms there, as long as one selection among 129,400
-weights: its scores take 1.5 to 2.2 times, its masks 4 to 5 times the passes (21 times before selection was numpy's).
+takes 1.4 times its passes, of 2.4 ms. A pass of synflow is 0.15 ms there, less than one selection among 129,400
+weights: its scores take 1.4 to 1.6 times (1.6 to 2.2 by gradients of the weights), its masks 4 to 5 times the passes.
+To write |w| in float64, and to multiply, are 0.06 ms for so many weights, whatever else is saved.
 Run as `python -m benchmarks.scores`; writes benchmarks/results/scores.json.
 """
 

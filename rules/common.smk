@@ -15,7 +15,7 @@ def ask(question, *words):
 
 tidy()
 PLAN = ask(Plan, config)
-surroundings.set_environment(PLAN)
+ask(surroundings.set_environment, PLAN)
 
 
 wildcard_constraints:

@@ -11,7 +11,7 @@ rule init:
     conda:
         "../envs/sparse-ortho.yaml"
     resources:
-        mem_mb=lambda wc, attempt: 2000 * attempt,
+        mem_mb=lambda wc, attempt: PLAN.memory("init", wc.bundle) * attempt,
         runtime=lambda wc, attempt: PLAN.minutes("init", wc.bundle) * attempt,
     params:
         job=lambda wc: PLAN.job("init", wc.bundle),

@@ -10,7 +10,7 @@ rule mask:
     conda:
         "../envs/sparse-ortho.yaml"
     resources:
-        mem_mb=lambda wc, attempt: 2000 * attempt,
+        mem_mb=lambda wc, attempt: PLAN.memory("mask", wc.bundle) * attempt,
         runtime=lambda wc, attempt: PLAN.minutes("mask", wc.bundle) * attempt,
     params:
         job=lambda wc: PLAN.job("mask", wc.bundle),

@@ -12,7 +12,7 @@ rule measure:
     conda:
         "../envs/sparse-ortho.yaml"
     resources:
-        mem_mb=lambda wc, attempt: 2000 * attempt,
+        mem_mb=lambda wc, attempt: PLAN.memory("measure", wc.bundle) * attempt,
         runtime=lambda wc, attempt: PLAN.minutes("measure", wc.bundle) * attempt,
     params:
         job=lambda wc: PLAN.job("measure", wc.bundle),

@@ -16,7 +16,7 @@ rule report:
         "python -m workflow_scripts.report --job {params.job:q} --output {output} --log {log}"
 
 
-# The next three answer questions: they make no artifact, and a benchmark file would make them look done.
+# The next four answer questions: they make no artifact, and a benchmark file would make them look done.
 rule plan:
     log:
         "results/logs/plan.log",
@@ -51,3 +51,15 @@ rule partial:
         job=PLAN.config_job(),
     shell:
         "python -m workflow_scripts.partial --config {params.job:q} --log {log}"
+
+
+rule audit:
+    log:
+        "results/logs/audit.log",
+    localrule: True
+    conda:
+        "../envs/sparse-ortho.yaml"
+    params:
+        job=PLAN.config_job(),
+    shell:
+        "python -m workflow_scripts.audit --config {params.job:q} --log {log}"

@@ -4,7 +4,7 @@ rule ticket:
     input:
         data=lambda wc: PLAN.inputs("ticket", wc.bundle, "data"),
         inits=lambda wc: PLAN.inputs("ticket", wc.bundle, "init"),
-        tickets=lambda wc: PLAN.inputs("ticket", wc.bundle, "ticket"),
+        tickets=lambda wc: PLAN.inputs("ticket", wc.bundle, "ticket", "signs"),
     output:
         "results/tickets/{bundle}.safetensors",
     log:
@@ -16,7 +16,7 @@ rule ticket:
         "../envs/sparse-ortho.yaml"
     threads: lambda wc: PLAN.threads(wc.bundle, "ticket")
     resources:
-        mem_mb=lambda wc, attempt: 2000 * attempt,
+        mem_mb=lambda wc, attempt: PLAN.memory("ticket", wc.bundle) * attempt,
         runtime=lambda wc, attempt: PLAN.minutes("ticket", wc.bundle) * attempt,
         gpu=lambda wc: PLAN.gpus("ticket", wc.bundle),
     params:

@@ -14,7 +14,7 @@ rule train:
         "../envs/sparse-ortho.yaml"
     threads: lambda wc: PLAN.threads(wc.bundle)
     resources:
-        mem_mb=lambda wc, attempt: 2000 * attempt,
+        mem_mb=lambda wc, attempt: PLAN.memory("train", wc.bundle) * attempt,
         runtime=lambda wc, attempt: PLAN.minutes("train", wc.bundle) * attempt,
         gpu=lambda wc: PLAN.gpus("train", wc.bundle),
     params:

@@ -6,6 +6,7 @@ content gives equal bytes. No torch here: tensors are numpy arrays, and a stage 
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ import numpy as np
 from sparse_ortho.errors import UserError, disk_errors
 
 Arrays = dict[str, np.ndarray]
+LAST = "\U0010ffff"  # sorts after every other letter
 
 
 def canonical(value: Any) -> str:
@@ -110,15 +112,29 @@ def read_facts(path: Path | str) -> Any:
 
 def read_tensors(path: Path | str, prefix: str = "") -> tuple[Arrays, Any]:
     """The arrays whose names begin with `prefix` (cut off the names), and the facts."""
-    from safetensors import safe_open
+    file = TensorFile(path)
+    return file.tensors(prefix), file.facts
 
-    header = _header(path)
-    with safe_open(str(path), framework="numpy") as file:
-        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a mapping)
-        arrays = {name: file.get_tensor(name) for name in names}
-    for name in header["packed"].keys() & arrays.keys():
-        arrays[name] = unpack(arrays[name], header["packed"][name])
-    return {name.removeprefix(prefix): array for name, array in arrays.items()}, header["facts"]
+
+class TensorFile:
+    """A tensor file that is asked many times: its header, long where it holds many cells, is read once."""
+
+    def __init__(self, path: Path | str):
+        from safetensors import safe_open
+
+        header = _header(path)
+        self.facts, self._packed = header["facts"], header["packed"]
+        self._file = safe_open(str(path), framework="numpy")
+        self._names = sorted(self._file.keys())
+
+    def tensors(self, prefix: str = "") -> Arrays:
+        """The arrays whose names begin with `prefix`, which is cut off."""
+        arrays = {}
+        first, end = (bisect.bisect_left(self._names, bound) for bound in (prefix, prefix + LAST))
+        for name in self._names[first:end]:
+            array = self._file.get_tensor(name)
+            arrays[name.removeprefix(prefix)] = unpack(array, self._packed[name]) if name in self._packed else array
+        return arrays
 
 
 def _header(path: Path | str) -> dict[str, Any]:

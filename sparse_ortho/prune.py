@@ -155,9 +155,11 @@ def share(
     if density is None:
         raise UserError("density", "may be left out only when layers gives one for each layer", allowed="(0, 1]")
     total = budgets.budget(density, sum(sizes.values()))
-    if layers == "global":
+    if layers == "global" and not options:
         return total
     known = available()
+    if layers == "global":
+        raise UserError("layers", "global has no options: all weights compete", found=", ".join(options or ()))
     if layers not in known["densities"]:
         allowed = ["global", *known["densities"], *known["scores"]]
         raise UserError("layers", "unknown density scheme", found=layers, allowed=allowed)
@@ -178,8 +180,8 @@ def make_masks(
     model: nn.Module,
     density: float | None,
     *,
-    score: str = "random",
-    layers: str | Mapping[str, float] = "erk",
+    score: str | Mapping[str, Any] = "random",
+    layers: str | Mapping[str, Any] = "erk",
     seed: int,
     data: Batches | None = None,
     loss: Loss | None = None,
@@ -189,6 +191,8 @@ def make_masks(
 ) -> masks.Masks:
     """Masks for `model` with budget(density, N) active weights. The model is left as it is.
 
+    Options stand beside a name: score={"name": "snip", "rounds": 60}, layers={"name": "erk", "power": 2.0}.
+
     `maskable`: patterns of the weights to mask (all linear and convolution weights if None); `data`: list of (x, y).
     `structure`: "kernel", "fan_in", {"name": "block", "rows": 4, "cols": 4} or {"name": "n_m", "n": 2, "m": 4}; whole
     units up to the budget. n_m has one density, n / m in every layer: `density` is that or None, `layers` not read.
@@ -196,5 +200,18 @@ def make_masks(
     """
     weights = {name: weight.detach() for name, weight in masks.maskable(model, include=maskable).items()}
     probe = Probe(model, weights, data, loss)
-    kept = choose(probe, density, score=score, layers=layers, streams=Streams(seed), structure=structure, repair=repair)
+    score, options = _split(score, "score")
+    given = isinstance(layers, Mapping) and "name" not in layers
+    layers, more = (layers, None) if given else _split(layers, "layers")
+    told: dict[str, Any] = {"score": score, "score_options": options, "layers": layers, "layer_options": more}
+    kept = choose(probe, density, streams=Streams(seed), structure=structure, repair=repair, **told)
     return masks.Masks(kept, model)
+
+
+def _split(given: str | Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
+    """A name, and the options beside it."""
+    options = dict(given) if isinstance(given, Mapping) else {"name": given}
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise UserError(where, "must be a name, or a mapping with a name and options", found=given)
+    return name, options

@@ -116,6 +116,7 @@ def copy_sources(folder: Path) -> Checkout:
     skipped = {
         ".git",
         ".venv",
+        ".venv-slurm",
         ".uv",
         "results",
         ".snakemake",

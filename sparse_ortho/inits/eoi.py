@@ -52,7 +52,10 @@ def eoi(
             kernels = orthogonal_kernels(block, nonzeros, [streams("init", name) for name in names], shuffle=shuffle)
             for name, kernel in zip(names, kernels, strict=True):
                 mask = filled(kernel != 0, counts[name], streams("init", f"{name}/fill"))
-                weights[name], moved[name] = torch.from_numpy(gain * kernel).float(), torch.from_numpy(mask)
+                weights[name], moved[name] = (
+                    torch.from_numpy(gain * kernel).to(probe.weights[name].dtype),
+                    torch.from_numpy(mask),
+                )
     return weights, moved
 
 

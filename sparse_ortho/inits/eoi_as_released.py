@@ -50,6 +50,6 @@ def eoi_as_released(
         mask = kernel != 0
         if block.axes:
             mask = filled(mask, max(count, int(mask.sum())), streams("init", f"{name}/fill"))
-        weights[name] = torch.from_numpy(gain * kernel).float()
+        weights[name] = torch.from_numpy(gain * kernel).to(probe.weights[name].dtype)
         moved[name] = torch.from_numpy(mask)
     return weights, moved

@@ -40,7 +40,7 @@ def eoi_structured(
         extra = count - np.count_nonzero(kept)
         closed = np.flatnonzero(~kept)
         kept.reshape(-1)[streams("init", f"{name}/fill").choice(closed, extra, replace=False)] = True
-        weights[name] = torch.from_numpy(gain * kernel).float()
+        weights[name] = torch.from_numpy(gain * kernel).to(probe.weights[name].dtype)
         moved[name] = torch.from_numpy(block.whole_kernels(kept))
     return weights, moved
 

@@ -67,7 +67,7 @@ def looks_linear(
             nonzeros = max(nonzeros, min(mirror.rows, mirror.cols))
             matrix = mirror.of(rotated_arrays(mirror.rows, mirror.cols, [nonzeros], [streams("init", name)])[0])
         kernel = delta_kernel(matrix, block.taps, block.axes)
-        weights[name] = torch.from_numpy(gain * kernel).float()
+        weights[name] = torch.from_numpy(gain * kernel).to(probe.weights[name].dtype)
         moved[name] = torch.from_numpy(filled(kernel != 0, count, streams("init", f"{name}/fill")))
     return weights, moved
 

@@ -38,6 +38,6 @@ def max_sparse_orthogonal(
         block, rng = blocks[name], streams("init", name)
         matrix = np.concatenate([sparsest(block.rows, block.cols, rng).toarray() for _ in range(block.groups)])
         kernel = delta_kernel(matrix, block.taps, block.axes)
-        weights[name] = torch.from_numpy(gain * kernel).float()
+        weights[name] = torch.from_numpy(gain * kernel).to(probe.weights[name].dtype)
         moved[name] = torch.from_numpy(filled(kernel != 0, count, streams("init", f"{name}/fill")))
     return weights, moved

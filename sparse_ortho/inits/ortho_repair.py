@@ -40,7 +40,7 @@ def ortho_repair(
         made = np.stack(
             [_rows(block, rng) if block.shape[0] <= block.shape[1] else _rows(block.T, rng).T for block in blocks]
         )
-        weights[name] = torch.from_numpy(gain * made.reshape(shape)).float()
+        weights[name] = torch.from_numpy(gain * made.reshape(shape)).to(probe.weights[name].dtype)
     return weights, dict(masks)
 
 

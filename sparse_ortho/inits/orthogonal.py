@@ -38,7 +38,7 @@ def orthogonal(
     for name, blocks in blocks_of(probe, "orthogonal").items():
         rng, module = streams("init", name), modules.get(name)
         drawn = np.concatenate([_draw(name, blocks, module, kernel, rng) for _ in range(blocks.groups)])
-        weights[name] = torch.from_numpy(gain * drawn).float()
+        weights[name] = torch.from_numpy(gain * drawn).to(probe.weights[name].dtype)
     return weights, dict(masks)
 
 

@@ -67,7 +67,7 @@ def sao(
             graph, values_of = (streams("init", f"{name}/graph{group}"), rng) if kind == "eco" else (rng, None)
             made.append(kernel_of(name, block, module, kind, layer.matrices(graph, values_of)))
         whole = np.concatenate(made)
-        weights[name] = torch.from_numpy(gain * whole).float()
+        weights[name] = torch.from_numpy(gain * whole).to(probe.weights[name].dtype)
         kept = (whole != 0).reshape(*whole.shape[:2], -1).any(2)
         moved[name] = torch.from_numpy(block.whole_kernels(kept))
     return weights, moved

@@ -14,6 +14,8 @@ is taken. Everything else of the network is frozen too (biases, normalisation; i
     scale_fan     W / sqrt(rho)
     biases        as the initialisation left them ("given"), or drawn as learned/biases.py has it
     score_biases  biases have scores too, all of them in E, and count in n and k
+    restart       the schedule of the learning rate is that of one level and begins anew with each, as released
+    scaling       after each epoch the network is scaled to its last batch (learned/scaling.py), as released
     shuffle       an ablation: before the last evaluation, "masks" deals the bits of h out anew within E, "weights" the
                   pairs of a weight and its bit, in each layer
 
@@ -35,7 +37,7 @@ from sparse_ortho.learned.popup import Popup
 from sparse_ortho.streams import Streams
 
 THINS = True  # so it may start from a dense network: E is all of it, the algorithm of 2020
-PART = "sparse_ortho.training.learned:Learned"  # how a training takes it
+PART = "sparse_ortho.training.popup:PoppedUp"  # how a training takes it
 FORBIDS = {"ema": "a mean of subnetworks of random weights is no subnetwork of them"}
 
 
@@ -53,6 +55,8 @@ class EdgePopup:
     levels: int
     start_density: float
     shuffle: str
+    restart: bool
+    scaling: bool
     name: str = "edge_popup"
 
     flow = "none"  # as rules of rewiring/ say it: no weight is moved to a unit that has none
@@ -102,6 +106,8 @@ def edge_popup(
     levels: int = 1,
     start_density: float = 0.6,
     shuffle: Literal["no", "masks", "weights"] = "no",
+    restart: bool = False,
+    scaling: bool = False,
 ) -> EdgePopup:
     return EdgePopup(
         final_density,
@@ -116,4 +122,6 @@ def edge_popup(
         levels,
         start_density,
         shuffle,
+        restart,
+        scaling,
     )

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sparse_ortho.errors import UserError
-from sparse_ortho.learned import biases
+from sparse_ortho.learned import biases, scaling
 from sparse_ortho.learned.annealing import level_of, levels
 from sparse_ortho.learned.latent import Learned
-from sparse_ortho.masks import plain_name, select
+from sparse_ortho.masks import maskable, plain_name, select
 from sparse_ortho.schedules import share
 from sparse_ortho.streams import Streams
 
@@ -24,6 +24,8 @@ LOG = logging.getLogger(__name__)
 
 
 class Popup(Learned):
+    driven = False  # by a part that knows the schedule of the learning rate and the ends of epochs
+
     def __init__(
         self,
         rule: EdgePopup,
@@ -58,6 +60,7 @@ class Popup(Learned):
             {n: torch.ones_like(p, dtype=torch.bool) for n, p in self.members.items() if n not in self.frame}
         )
         self.random = {name: p.detach().clone() for name, p in self.members.items()}
+        self.depth = [(found[n], found.get(n.removesuffix("weight") + "bias"), n) for n in maskable(model)]
         for layer, members in self.layers.items():
             for name in members:
                 drawn = first_scores(rule.scores, self.random[name], self.weights[layer], streams, name)
@@ -69,6 +72,13 @@ class Popup(Learned):
         self._tell_clipped()
         with torch.no_grad():
             self.show()
+
+    def before_step(self, *, scaled: bool = False) -> bool:
+        if not self.driven:
+            for option in ("restart", "scaling"):
+                if getattr(self.options, option):
+                    raise UserError(self.options.where(option), "is for trainings of the pipeline, which has epochs")
+        return super().before_step(scaled=scaled)
 
     def pull_back(self) -> None:
         for name, scores in self.latent.items():
@@ -104,6 +114,18 @@ class Popup(Learned):
             self.members[name].copy_(torch.where(mask, self.random[name], 0))
         self.masks.update_({name: chosen[name] for name in self.weights})
 
+    @torch.no_grad()
+    def scale_to(self, logits: torch.Tensor, labels: torch.Tensor) -> float:
+        """Weights and biases of all layers, so that the logits fit the labels better; by how much in all."""
+        scale = scaling.fitted(logits, labels)
+        factors = scaling.of_layers(scale, len(self.depth))
+        for (weight, bias, name), (of_weight, of_bias) in zip(self.depth, factors, strict=True):
+            self.random.get(name, weight).mul_(of_weight)
+            if bias is not None:
+                self.random.get(name.removesuffix("weight") + "bias", bias).mul_(of_bias)
+        self.show()
+        return scale
+
     def finish(self) -> None:
         """The ablations: what is chosen, or the chosen weights with it, in places drawn anew."""
         if self.options.shuffle == "no":
@@ -130,10 +152,12 @@ class Popup(Learned):
         super().load_state_dict(state)
 
     def _tell_clipped(self) -> None:
-        wanted = {layer: share(self.options.final_density, size) for layer, size in self.size.items()}
-        for layer, count in wanted.items():
-            if self.options.scope == "layer" and count > self.room[layer]:
-                LOG.warning("edge_popup: %s keeps all %d weights of its mask, not %d", layer, self.room[layer], count)
+        sizes, rooms = self.size, self.room
+        if self.options.scope == "global":
+            sizes, rooms = {"the network": sum(sizes.values())}, {"the network": sum(rooms.values())}
+        for layer, size in sizes.items():
+            if (count := share(self.options.final_density, size)) > rooms[layer]:
+                LOG.warning("edge_popup: %s keeps all %d weights of its mask, not %d", layer, rooms[layer], count)
 
 
 def fan_in(weight: torch.Tensor) -> int:

@@ -37,11 +37,13 @@ def pack(
     split: float,
     load: Callable[[Node], float] = lambda node: 0.0,
     apart: Callable[[Node], str] = lambda node: "",
+    fits: Callable[[list[Node]], bool] = lambda nodes: True,
 ) -> Iterator[Bundle]:
     """All bundles of one stage of one study and scale; `seconds` is the nominal cost of one seed of a node.
 
     `load` is the part that all seeds of a node take of what one process may hold. Nodes of which `apart` says different
-    words never share a bundle: the levels of a ladder, each of which reads the one below.
+    words never share a bundle: the levels of a ladder, each of which reads the one below, and forms of a data set. What
+    does not `fit` one job is split as well.
     """
     groups: dict[tuple[str, str, str], list[Node]] = {}
     for node in nodes:
@@ -54,14 +56,24 @@ def pack(
         else:
             groups.setdefault((node.data, node.model, apart(node)), []).append(node)
     for (data, model, word), members in groups.items():
-        for bits, part in _split(sorted(members, key=lambda node: node.id[-12:]), size, load):
+        for bits, part in _split(sorted(members, key=lambda node: node.id[-12:]), size, load, fits):
             yield Bundle(stage, f"{prefix}-{data}-{model}-{word}{bits or 'all'}", tuple(part))
 
 
+def forms(data: Iterable[Node]) -> dict[str, str]:
+    """A word for each data set with options of its own, standardised or split in another way: a process reads one."""
+    return {node.id: f"d{node.id[-6:]}" for node in data if set(node.spec["data"]) > {"name"}}
+
+
 def _split(
-    nodes: list[Node], size: int, load: Callable[[Node], float], depth: int = 0, bits: str = ""
+    nodes: list[Node],
+    size: int,
+    load: Callable[[Node], float],
+    fits: Callable[[list[Node]], bool],
+    depth: int = 0,
+    bits: str = "",
 ) -> Iterator[tuple[str, list[Node]]]:
-    if (len(nodes) <= size and sum(map(load, nodes)) <= 1) or depth == BITS:
+    if (len(nodes) <= size and sum(map(load, nodes)) <= 1 and fits(nodes)) or depth == BITS:
         yield bits and f"b{bits}", nodes
         return
     halves: dict[str, list[Node]] = {"0": [], "1": []}
@@ -69,4 +81,4 @@ def _split(
         halves[str(int(node.id[-12:], 16) >> (BITS - 1 - depth) & 1)].append(node)
     for bit, part in halves.items():
         if part:
-            yield from _split(part, size, load, depth + 1, bits + bit)
+            yield from _split(part, size, load, fits, depth + 1, bits + bit)

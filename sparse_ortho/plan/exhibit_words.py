@@ -72,7 +72,7 @@ def check_words(exhibit: Exhibit, handed: str, raws: Iterable[Mapping[str, Any]]
     """Metrics and axes that are none."""
     records, curves = (literal_of(COLUMNS, name, {}) for name in ("RECORD_COLUMNS", "CURVE_COLUMNS"))
     asked: list[tuple[str, str, Mapping[str, Any]]] = []
-    if exhibit.kind in ("table", "factorial"):
+    if exhibit.kind in ("table", "factorial", "methods"):
         asked = [("metric", exhibit.metric, records)]
     elif exhibit.kind in ("outcomes", "side_by_side"):
         asked = [("quantities", name, records) for name in exhibit.quantities]

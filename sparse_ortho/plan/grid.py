@@ -101,6 +101,7 @@ def laid_out_by(exhibit: Exhibit) -> list[str]:
     """The axes that an exhibit puts its cells by."""
     found = [*exhibit.rows, *exhibit.columns, *exhibit.panels, *filter(None, (exhibit.hue, exhibit.dash))]
     own = exhibit.x == "measured_density"  # what a training has kept, which no cell can say
+    found += ["ticket.density"] if exhibit.kind == "methods" else []  # of a network without tickets its own
     placed = exhibit.kind in ("lines", "outcomes", "timing", "widths") and not own
     return found + ([exhibit.x] if placed else [])  # other kinds have an x of their own, such as epoch
 

@@ -29,7 +29,7 @@ from sparse_ortho.plan.fields import (
     method,
 )
 from sparse_ortho.plan.grid import named
-from sparse_ortho.plan.init_words import base_of, needs_data, refuse_data
+from sparse_ortho.plan.init_words import base_of, expand_init, needs_data, refuse_data
 from sparse_ortho.plan.mask_sources import FILE, Source, expand_sources
 from sparse_ortho.plan.mask_words import expand_aliases, expand_mask, layers_kind, mask_word
 from sparse_ortho.plan.measures import expand_measure, measured
@@ -94,7 +94,8 @@ class Cell:
 
 def resolve_cell(raw: Mapping[str, Any], where: str) -> Cell:
     """The nodes of a raw cell: data, mask (unless dense), init, train."""
-    raw = expand_aliases(raw, where)
+    spelled = {key: expand_init(raw[key], f"{where}.{key}") for key in ("init", "score_init") if raw.get(key)}
+    raw = expand_aliases({**raw, **spelled}, where)
     bench = method("benches", raw["bench"], f"{where}.bench") if raw.get("bench") is not None else None
     if bench and not literal_of(resolve("benches", bench["name"]), "NEEDS", ()):
         return Cell({"bench": _bench_node(bench, fixed_seeds(raw.get("fixed_seeds") or {}, f"{where}.fixed_seeds"))})

@@ -15,6 +15,7 @@ from sparse_ortho.artifacts import canonical
 from sparse_ortho.errors import UserError
 
 LIMIT = 100_000  # characters; Linux takes 128 KiB an argument
+ABOUT = 250  # characters of a cell beside its spec: its identity, code, methods and seeds if they are not everybody's
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,12 @@ def dump(job: Job) -> str:
             "bundle", f"the job {job.stage}/{job.bundle} is {len(text)} characters long; make bundles smaller"
         )
     return text
+
+
+def length(specs: Sequence[Mapping[str, Any]]) -> int:
+    """About how long the job of cells with these specs is."""
+    common = canonical(_shared(specs))
+    return len(common) + sum(ABOUT + len(canonical(spec)) - len(common) for spec in specs)
 
 
 def load(text: str) -> Job:

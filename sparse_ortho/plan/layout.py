@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sparse_ortho.devices import resolve as resolve_device
 from sparse_ortho.errors import UserError
-from sparse_ortho.plan import bundles, cost, paths, studies, user_files
+from sparse_ortho.plan import bundles, cost, job, memory, paths, studies, user_files
 from sparse_ortho.plan.bundles import Bundle
 from sparse_ortho.plan.config import Config, parse
 from sparse_ortho.plan.digest import ROOT
@@ -22,6 +23,8 @@ from sparse_ortho.plan.tickets import depths
 NEARBY = 5  # names that an error offers, of possibly thousands
 STAGES = ("data", "mask", "init", "ticket", "train", "measure", "bench")
 SIZE = {"mask": 4, "init": 4, "ticket": 1, "train": 1, "measure": 4, "bench": 4}  # times the configured cells
+MOST = {"mask": 256, "init": 256}  # cells of a process: a mask takes 10 ms, the start of torch 1.5 s
+PLENTY = 64  # cells of a process of any other stage; so many fit one job's text, or the plan says that they do not
 HELD = 2e9  # bytes of results that one process keeps in memory until it writes them
 
 
@@ -96,12 +99,12 @@ class Layout:
 
     # what a rule reads -------------------------------------------------------------------------------------------
 
-    def inputs(self, stage: str, name: str, role: str) -> list[str]:
+    def inputs(self, stage: str, name: str, *roles: str) -> list[str]:
         """The artifacts of an earlier stage that a bundle reads."""
         bundle = self.bundle(stage, name)
         study = self._study_of(name) if stage != "data" else ""
         found: dict[str, None] = {}
-        for node in bundle.nodes:
+        for node, role in itertools.product(bundle.nodes, roles):
             if identity := node.inputs.get(role):
                 planned = self.study(study).seeds
                 pair = node.spec.get("pair")  # two seeds are compared, so any may be the other one
@@ -123,7 +126,8 @@ class Layout:
     def exhibit_inputs(self, study: str, name: str) -> list[str]:
         """What an exhibit reads: records, curves or initialised weights of its cells."""
         exhibit, grid, views = self.study(study).exhibits[name]
-        stage, curves = studies.last_stage(exhibit), studies.reads(exhibit) == "curves"
+        stage, reads = studies.last_stage(exhibit), studies.reads(exhibit)
+        curves, records = reads in ("curves", "runs"), grid.tune or reads == "runs"
         self.bundles(study, stage)
         found: dict[str, None] = {}
         for view in views:
@@ -131,7 +135,7 @@ class Layout:
             for bundle in self._held(study, stage, node.id):
                 if bundle.seeds is None or set(view.seeds) & set(bundle.seeds):
                     found[paths.curves(bundle.name) if curves else paths.bundle(bundle.stage, bundle.name)] = None
-                    if grid.tune:  # the records say which trial is drawn
+                    if records:  # of a tuned exhibit they say which trial is drawn
                         found[paths.bundle("train", bundle.name)] = None
         return sorted(found)
 
@@ -144,6 +148,11 @@ class Layout:
     def minutes(self, stage: str, name: str) -> int:
         """Nominal run time of a bundle with a margin, for a scheduler."""
         return 10 + int(2 * self.seconds(self.bundle(stage, name)) / 60)
+
+    def memory(self, stage: str, name: str) -> int:
+        """Megabytes of a bundle, for a scheduler."""
+        bundle, planned = self.bundle(stage, name), self.study(self._study_of(name)).seeds
+        return memory.megabytes((node, bundle.seeds_of(planned[node.id])) for node in bundle.nodes)
 
     def seconds(self, bundle: Bundle) -> float:
         """The nominal cost of a bundle; a data set has no seeds and costs nothing."""
@@ -191,7 +200,8 @@ class Layout:
         if stage == "ticket":
             self._trainings |= {node.id: node for node in scaled.nodes("train")}
             rungs = depths({node.id: node for node in scaled.nodes("ticket")})
-        size = 1 if self.config.bundle == 1 else min(64, self.config.bundle * SIZE[stage])
+        forms = bundles.forms(scaled.nodes("data"))
+        size = 1 if self.config.bundle == 1 else min(MOST.get(stage, PLENTY), self.config.bundle * SIZE[stage])
         packed = bundles.pack(
             stage,
             f"{study}-{self.config.scale}",
@@ -201,7 +211,8 @@ class Layout:
             self.seed_seconds,
             60 * self.config.split_minutes,
             lambda node: cost.seed_bytes(node) * len(scaled.seeds[node.id]) / HELD,
-            lambda node: f"l{rungs[node.id]}" if rungs else "",
+            lambda node: (f"l{rungs[node.id]}" if rungs else "") + forms.get(node.inputs.get("data", ""), ""),
+            lambda nodes: len(nodes) <= PLENTY or job.length([node.spec for node in nodes]) <= job.LIMIT,
         )
         return [(bundle.name, bundle) for bundle in packed]
 

@@ -25,6 +25,11 @@ def refuse_learned(path: str, options: Mapping[str, Any], trained: Mapping[str, 
         start = layer_density(options["start_density"], f"{where}.start_density")
         if options["levels"] > 1 and start < options["final_density"]:
             raise UserError(f"{where}.start_density", "is below final_density", found=start)
+    if options.get("restart") and trained["epochs"] % options["levels"]:
+        problem = f"needs levels of whole epochs, and there are {trained['epochs']} in all"
+        raise UserError(f"{where}.restart", problem, found=options["levels"])
+    if options.get("scaling") and trained["ranks"] > 1:
+        raise UserError(f"{where}.scaling", "is fitted by one process", found=trained["ranks"])
     if target := options.get("target_density"):
         layer_density(target, f"{where}.target_density")
         if trained["ranks"] > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,9 +19,10 @@ def refuse_misfits(cell: Cell, facts: Mapping[str, Any] | None, where: str) -> N
     if "train" not in cell.nodes:
         return
     trained = cell.nodes["train"].spec
+    trainings = {node.id: node.spec["train"] for node in cell.every() if node.stage == "train"}
     for node in cell.every():
-        if node.stage == "ticket":
-            _refuse_late(node.spec["ticket"], defaults(TRAIN) | trained["train"], f"{where}.ticket")
+        if (early := trainings.get(node.inputs.get("early", ""))) is not None:
+            _refuse_late(node.spec["ticket"], defaults(TRAIN) | early, f"{where}.ticket")
     if facts is None:
         return
     shapes = [tuple(shape) for number, shape in facts["weights"] for _ in range(number)]
@@ -29,15 +31,28 @@ def refuse_misfits(cell: Cell, facts: Mapping[str, Any] | None, where: str) -> N
         if node.stage == "ticket" and node.spec["ticket"].get("tensors") == "conv" and not _convolutions(shapes):
             raise UserError(f"{where}.ticket.tensors", f"{name} has no convolution to prune", found="conv",
                             allowed=["all"])  # fmt: skip
+    _refuse_parts(cell, shapes, f"{where}.rule")
     if (ghost := trained.get("tricks", {}).get("ghost")) is not None:
         kind = (defaults(resolve("tricks", "ghost")) | ghost)["kind"]
         square = any(shape[0] == shape[1] for shape in shapes)
         if kind == "conv1x1" and _convolutions(shapes) < 2:
-            problem = f"{name} has no residual block of two convolutions"
+            problem = f"{name} has no residual block of two or three convolutions"
             allowed = ["identity"] if square else "none"
             raise UserError(f"{where}.tricks.ghost.kind", problem, found=kind, allowed=allowed)
         if kind == "identity" and not square:
             raise UserError(f"{where}.tricks.ghost.kind", f"{name} has no layer as wide as its input", found=kind)
+
+
+def _refuse_parts(cell: Cell, shapes: list[tuple[int, ...]], where: str) -> None:
+    """A rule that moves whole kernels needs a mask of whole ones."""
+    rule = cell.nodes["train"].spec.get("rule", {})
+    mask = cell.nodes["mask"].spec["mask"] if "mask" in cell.nodes else None
+    if rule.get("granularity") != "kernel" or not any(math.prod(shape[2:]) > 1 for shape in shapes):
+        return
+    structure = mask.get("structure", {}).get("name") if mask else "kernel"
+    if structure != "kernel":
+        problem = f"{rule['name']} moves whole kernels, and the mask keeps single weights; say mask.structure: kernel"
+        raise UserError(f"{where}.granularity", problem, found="kernel", allowed=["weight"])
 
 
 def _convolutions(shapes: list[tuple[int, ...]]) -> int:

@@ -35,6 +35,7 @@ ALIASES: dict[str, dict[str, Any]] = {
     r"vgg-d": {"name": "vgg_d"},
     r"vgg-like": {"name": "vgg_like"},
     r"conv": {"name": "deep_conv"},
+    r"convnet_cifar10": {"name": "chollet_convnet"},
     r"van(?P<depth>\d+)": {"name": "vanilla"},
     # Residual networks for small images
     r"cifar_resnet(_(?P<depth>\d+)(_(?P<width>\d+))?)?": {"name": "resnet"},

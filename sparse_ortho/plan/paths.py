@@ -11,7 +11,7 @@ BUNDLED = {"data": "data", "mask": "masks", "init": "inits", "ticket": "tickets"
     "bench": "benches",
 }
 SUFFIX = dict.fromkeys(BUNDLED, "safetensors") | dict.fromkeys(("train", "measure", "bench"), "parquet")
-TABLES = ("collapse", "compared", "factorial", "side_by_side", "table")  # kinds of exhibits that are text
+TABLES = ("collapse", "compared", "factorial", "methods", "side_by_side", "table")  # kinds of exhibits that are text
 SUFFIXES = {"table": ("md", "tex", "html", "csv"), "figure": ("svg", "png", "csv")}
 
 

@@ -25,11 +25,12 @@ from sparse_ortho.plan.grid import axes_of, raw_cells
 from sparse_ortho.plan.identity import Cell, Node, resolve_cell
 from sparse_ortho.plan.measures import refuse_single_seed
 from sparse_ortho.plan.options import literal_of
+from sparse_ortho.plan.protocol import check_protocol
 from sparse_ortho.plan.shapes import refuse_unreachable
 from sparse_ortho.registry import resolve
 
 LAST_STAGE = {
-    **{"records": "train", "curves": "train"},
+    **{"records": "train", "curves": "train", "runs": "train"},
     **{"inits": "init", "layers": "init", "masks": "init"},
     **{"measures": "measure", "benches": "bench"},
 }
@@ -132,6 +133,7 @@ def _views(where: str, block: Block, exhibit: Exhibit, grid: Grid, cells: dict[s
             raise UserError(where, f"the same cell is named twice: {views[node.id].axes} and {axes}")
     check_words(exhibit, reads(exhibit), raws, where)
     check_factors(exhibit, grid, [view.axes for view in views.values()], where)
+    check_protocol(exhibit, grid, raws, [view.seeds for view in views.values()], where)
     check_baseline(exhibit, [view.axes for view in views.values()], where)
     if exhibit.kind == KIND:
         check_collapse(exhibit, (cells[key].nodes["measure"].spec["measure"]["name"] for key in views), where)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from sparse_ortho.errors import UserError
 from sparse_ortho.plan import budget, paths, user_files
 from sparse_ortho.plan.workflow import Plan
 
@@ -24,6 +25,9 @@ def set_environment(plan: Plan) -> None:
     What is about a run and not about its results travels here and not in a job's text, where it would trigger reruns.
     """
     there = os.environ
+    folder = there.get("SPARSE_ORTHO_DATA")
+    if folder and not Path(folder).is_dir():  # else found by the data's job, with hours of others under way
+        raise UserError("SPARSE_ORTHO_DATA", "is no folder", found=folder)
     there["PATH"] = _first(str(Path(sys.executable).parent), there.get("PATH", os.defpath))
     there["PYTHONPATH"] = _first(str(plan.root), there.get("PYTHONPATH", ""))
     there["SPARSE_ORTHO_SERVE"] = str(int(plan.config.store))

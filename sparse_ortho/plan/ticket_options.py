@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sparse_ortho.errors import UserError
-from sparse_ortho.plan.fields import canonical_or_refuse, layer_density, method
+from sparse_ortho.plan.fields import TRAIN, canonical_or_refuse, layer_density, method
 from sparse_ortho.plan.options import check, defaults
-from sparse_ortho.plan.ticket_words import KINDS, spelled_out
+from sparse_ortho.plan.ticket_words import KINDS, TAKEN, spelled_out
 from sparse_ortho.registry import resolve
 from sparse_ortho.schedules import duration
 
@@ -24,7 +24,8 @@ def expand_ticket(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(where, "must be a mapping, such as {levels: 16, rate: 0.2}", found=value)
     given = spelled_out(json.loads(canonical_or_refuse(value, where)))
-    score, reference = given.pop("score", None), given.pop("masks_of", None)
+    score, taken = given.pop("score", None), {key: given.pop(key, None) for key in TAKEN}
+    train = given.pop("train", None)
     if isinstance(given.get("layers"), dict):
         raise UserError(f"{where}.layers", "must be a name", found=given["layers"])
     for key in given:
@@ -34,10 +35,17 @@ def expand_ticket(value: Any, where: str) -> dict[str, Any]:
     ticket = check((OPTIONS,), given, where) | {"levels": given.get("levels", 1)}
     if score is not None and (scored := _score(score, f"{where}.score")) != {"name": "magnitude"}:
         ticket["score"] = scored
-    if reference is not None:
+    if train is not None and not isinstance(train, dict):
+        raise UserError(f"{where}.train", "must say what differs below, such as {epochs: 150}", found=train)
+    if train:
+        check((TRAIN,), train, f"{where}.train")
+        ticket["train"] = train  # as it was said: a default may differ from what the cell trains with
+    for key, reference in taken.items():
+        if reference is None:
+            continue
         if not isinstance(reference, dict) or not reference:
-            raise UserError(f"{where}.masks_of", "must say what differs, such as {ticket.kind: lt}", found=reference)
-        ticket["masks_of"] = reference
+            raise UserError(f"{where}.{key}", "must say what differs, such as {ticket.kind: lt}", found=reference)
+        ticket[key] = reference
     _check_path(ticket, where)
     _check_resets(ticket, where)
     return ticket if ticket["levels"] else {}
@@ -45,7 +53,7 @@ def expand_ticket(value: Any, where: str) -> dict[str, Any]:
 
 def options() -> list[str]:
     """All that a ladder may be told."""
-    return [*defaults(OPTIONS), "masks_of", "score"]
+    return [*defaults(OPTIONS), *TAKEN, "score", "train"]
 
 
 def _score(value: Any, where: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 RATE = 0.2  # of a level, where nothing is said: 20 % a round are the sixteen rungs of ToST, 0.8^1 to 0.8^16
+TAKEN = ("masks_of", "signs_of")  # what a ladder may take of another one, level by level
 KINDS: dict[str, dict[str, Any]] = {  # words of `kind` that stand for other options
     "imp": {"kind": "lt"},
     "lrr": {"kind": "lt", "reset": "nothing"},
@@ -50,7 +51,7 @@ def ticket_axis(ticket: Any, option: str, start: Any) -> Any:
         whole = type(levels) is int and (not given.get("densities") or levels <= len(given["densities"]))
         return density_at(given, levels, start) if whole else None
     value = given.get(option, {"kind": "lt", "score": "magnitude"}.get(option) if given else None)
-    return value.get("name") if isinstance(value, dict) and option != "masks_of" else value
+    return value.get("name") if isinstance(value, dict) and option not in (*TAKEN, "train") else value
 
 
 def _rounded(value: float) -> float:

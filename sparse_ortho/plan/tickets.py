@@ -6,8 +6,9 @@
     ticket: {levels: 2, densities: [0.5, 0.3, 0.1]}    the second of a list
 
 A node says what its own level does and names the level before (`init`), the training that it prunes after (`train`) and
-the ladder whose masks it takes (`ticket`). So a level more makes one node more; and the training is that of the cell
-with one level less: the same node, the same place in the store.
+the ladders whose masks (`ticket`) and signs (`signs`) it takes. So a level more makes one node more; and the training
+is that of the cell with one level less: the same node, the same place in the store. `train` in a ladder says how the
+trainings below differ from that of the cell.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from sparse_ortho.errors import UserError
 from sparse_ortho.plan.grid import overlay
 from sparse_ortho.plan.options import literal_of
-from sparse_ortho.plan.ticket_words import RATE, density_at
+from sparse_ortho.plan.ticket_words import RATE, TAKEN, density_at
 from sparse_ortho.registry import resolve
 
 if TYPE_CHECKING:
@@ -47,17 +48,19 @@ def climb(
     level = ticket["levels"]
     place = f"{where}.ticket"
     _refuse_above(ticket, level, density, place)
-    told = {key: value for key, value in ticket.items() if key not in (*OF_THE_LADDER, "masks_of")}
+    told = {key: value for key, value in ticket.items() if key not in (*OF_THE_LADDER, *TAKEN, "train")}
     told |= _keeps(ticket, level, density)
     methods = [("models", start.spec["model"]), *_methods(told)]
     spec = {key: start.spec[key] for key in ("model", "shape", "classes")}
     inputs, besides = {"data": data.id}, dict[str, Any]()
-    reference = _reference(raw, ticket, place, below, (data, start)) if "masks_of" in ticket else None
+    taken = {key: _reference(raw, ticket, key, place, below, (data, start)) for key in TAKEN if key in ticket}
+    reference, signs = taken.get("masks_of"), taken.get("signs_of")
     trains = needs_training(ticket)
     if reference is not None and not trains and ticket.get("rewind", "init") == "init":
         first, train = start, None  # the levels in between would only hand on what the start says
     else:
-        lower = below({**raw, "ticket": _lower(raw["ticket"], ticket, density)}, where)
+        trained = overlay(raw, {"train": ticket["train"]}, place) if "train" in ticket else raw
+        lower = below({**trained, "ticket": _lower(raw["ticket"], ticket, density)}, where)
         first, train = lower.nodes["init"], lower.nodes["train"]
         besides |= {node.id: node for node in (*lower.ladder, first)}
     early = level == 1 and ticket.get("rewind", "init") != "init"
@@ -65,15 +68,18 @@ def climb(
     if train is not None and any(wanted.values()):
         inputs |= {role: train.id for role, needed in wanted.items() if needed}
         besides[train.id] = train
+    for role, other in (("ticket", reference), ("signs", signs)):
+        if other is not None:
+            inputs[role] = other.nodes["init"].id
+            apart = [node for stage, node in other.nodes.items() if stage in ("data", "mask", "init")]
+            besides |= {node.id: node for node in (*other.ladder, *apart)}
     if reference is not None:
-        inputs["ticket"] = reference.nodes["init"].id
-        apart = [node for stage, node in reference.nodes.items() if stage in ("data", "mask", "init")]
-        besides |= {node.id: node for node in (*reference.ladder, *apart)}
         told = {key: value for key, value in told.items() if key in ("kind", "rewind", "reset", "tensors", "exclude")}
     if ticket.get("kind") == "reinit":
         spec["init"] = start.spec["init"]
         methods.append(("inits", start.spec["init"]))
-    carries = bool(train and ("rule" in train.spec or ticket.get("reset", "all") in ("amplitudes", "signs", "norm")))
+    parts = ticket.get("reset", "all") in ("amplitudes", "signs", "norm")
+    carries = bool(train and ("rule" in train.spec or parts or signs))
     spec |= {"ticket": told, "level": level} | ({"carries": True} if carries else {}) | dict(fixed)
     spoken = [*words[:-1], rung(ticket), words[-1]]
     node = make("ticket", spec, inputs | {"init": first.id}, methods, spoken)
@@ -141,20 +147,25 @@ def _listed(ticket: Mapping[str, Any]) -> bool:
 
 
 def _reference(
-    raw: Mapping[str, Any], ticket: Mapping[str, Any], where: str, below: Resolve, own: tuple[Node, Node]
+    raw: Mapping[str, Any],
+    ticket: Mapping[str, Any],
+    key: str,
+    where: str,
+    below: Resolve,
+    own: tuple[Node, Node],
 ) -> Cell:
-    """The cell whose ladder gives the masks, on the same data set and network."""
-    place = f"{where}.masks_of"
-    mine = {key: value for key, value in raw["ticket"].items() if key != "masks_of"}
-    over = ticket["masks_of"]
+    """The cell whose ladder gives the masks or the signs, on the same data set and network."""
+    place, what = f"{where}.{key}", key.removesuffix("_of")
+    mine = {option: value for option, value in raw["ticket"].items() if option not in TAKEN}
+    over = ticket[key]
     if "ticket.levels" in over:
-        raise UserError(f"{place}.ticket.levels", "masks are taken over level by level", found=over["ticket.levels"])
+        raise UserError(f"{place}.ticket.levels", f"{what} are taken over level by level", found=over["ticket.levels"])
     cell = below(overlay({**raw, "ticket": mine}, over, place), place)
     if cell.nodes["init"].stage != "ticket":
         raise UserError(place, "names a cell without a ladder", found=dict(over))
     data, start = own
     if cell.nodes["data"].id != data.id or cell.nodes["init"].spec["model"] != start.spec["model"]:
-        raise UserError(place, "masks are taken over on one data set and one network", found=dict(over))
+        raise UserError(place, f"{what} are taken over on one data set and one network", found=dict(over))
     return cell
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from sparse_ortho.artifacts import canonical
 from sparse_ortho.errors import UserError
-from sparse_ortho.plan import job, mask_sources, paths, published, studies, tuning, user_files
+from sparse_ortho.plan import job, mask_sources, paths, protocol, published, studies, tuning, user_files
 from sparse_ortho.plan.bundles import Bundle
 from sparse_ortho.plan.digest import ROOT, stage_code
 from sparse_ortho.plan.identity import Node
@@ -95,12 +95,17 @@ class Plan(Layout):
         renderer = resolve("exhibits", exhibit.kind)
         reads, stage = studies.reads(exhibit), studies.last_stage(exhibit)
         cells = self.study(study).cells
+        nodes = [cells[view.id].nodes[stage] for view in views]
+        axes = [protocol.axes_of(exhibit, view.axes, node) for view, node in zip(views, nodes, strict=True)]
         more = {
             "exhibit": exhibit.model_dump(mode="json", exclude={"scales"})
             | {"study": study, "scale": self.config.scale, "name": name, "reads": reads, "renderer": renderer}
             | {"footnotes": [*exhibit.footnotes, *grid.footnotes]}
-            | tuning.of_job(grid),
-            "cells": job.dump_cells([vars(view) | {"id": cells[view.id].nodes[stage].id} for view in views]),
+            | tuning.of_job(grid)
+            | protocol.of_job(exhibit, nodes),
+            "cells": job.dump_cells(
+                [vars(v) | {"id": n.id, "axes": a} for v, n, a in zip(views, nodes, axes, strict=True)]
+            ),
             "published": self._published(study, name) if exhibit.published else [],
         }
         task = job.Task(name, {}, [], stage_code("exhibit", frozenset({renderer})), [renderer])

@@ -119,7 +119,9 @@ def skeleton(probe: Probe) -> tuple[nn.Module, dict[str, Any]]:
     meta = {name for name, tensor in probe.model.named_buffers() if tensor.is_meta}
     model = copy.deepcopy(probe.model)
     kept = {name: buffer.detach().cpu() for name, buffer in model.named_buffers() if name not in meta}
-    model = model.to_empty(device="cpu").requires_grad_(False).eval().float()
+    # to_empty asks empty_like of meta tensors, for which torch imports sympy: 0.5 s of every process that prunes
+    model = model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
+    model = model.requires_grad_(False).eval().float()
     straighten(_opened(model))
     for name, parameter in model.named_parameters():
         parameter.fill_(0.0 if parameter.ndim < 2 and name.endswith("bias") else 1.0)

@@ -18,6 +18,7 @@ HAPPENED = (
     "stage", "bundle", "seconds", "peak_memory_mb", "store", "resumed", "started", "commit", "dirty",
     "host", "device", "threads", "platform",
 )  # fmt: skip
+GROWN = 1.7  # pixels for a point of a figure at most: its text is then as large as that of the page
 LONG = 24  # from here on a hexadecimal word is a digest, shown by its beginning
 
 
@@ -85,7 +86,9 @@ def inline_svg(svg: str, prefix: str, title: str) -> str:
     svg = re.sub(r"(<style[^>]*>)\s*\*", rf"\1#{prefix} *", svg)
     opening, _, rest = svg.partition(">")
     opening = re.sub(r'\s(?:width|height)="[^"]*"', "", opening)
-    return f'{opening} id="{prefix}" role="img" aria-label="{escape(one_line(title))}">{rest}'.strip()
+    box = re.search(r'viewBox="\S+ \S+ (\S+) ', opening)
+    most = f' style="max-width: {GROWN * float(box[1]):.0f}px"' if box else ""  # a small figure is not blown up
+    return f'{opening}{most} id="{prefix}" role="img" aria-label="{escape(one_line(title))}">{rest}'.strip()
 
 
 def _exhibit(study: Mapping[str, Any], exhibit: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ epoch and the best of all epochs: a table whose last column axis is `metric`, wi
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,4 +31,18 @@ def render(exhibit: Row, cells: Sequence[Row], records: Iterable[Row], published
     ]
     values = [{**row, "cell": f"{row['cell']} {name}", "value": row.get(name)} for row in rows for name in quantities]
     shape = {**exhibit, "columns": [*exhibit["columns"], "metric"], "metric": "value"}
-    return tables.render(shape, told, values, published)
+    shown = tables.render(shape, told, values, published)
+    return shown | {"csv": _long(shown["csv"])}
+
+
+def _long(text: str) -> str:
+    """One column `metric` with the metric's name, and the cell by its own identity."""
+    head, *rows = csv.reader(io.StringIO(text))
+    second, cell = len(head) - 1 - head[::-1].index("metric"), head.index("cell")
+    written = io.StringIO()
+    lines = csv.writer(written, lineterminator="\n")
+    lines.writerow(head[:second] + head[second + 1 :])
+    for row in rows:
+        row[cell], _, row[head.index("metric")] = row[cell].rpartition(" ")
+        lines.writerow(row[:second] + row[second + 1 :])
+    return written.getvalue()

@@ -77,7 +77,7 @@ def ac_dc(
     start: str = "0.1",
     stop: str = "0.85",
     scope: Literal["global", "even"] = "global",
-    momentum_reset: bool = True,
+    momentum_reset: bool | Literal["mean"] = True,
 ) -> Rule:
     return Alternation(
         "ac_dc",

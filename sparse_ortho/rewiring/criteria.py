@@ -7,8 +7,18 @@ from typing import Any
 
 from sparse_ortho.errors import UserError
 from sparse_ortho.registry import load, load_path, table
+from sparse_ortho.rewiring.engine import Criteria
 
 OWN = "module:function of your own"
+
+
+def named_by(rule: str, drop: str, growth: str | None, redistribution: str | None = None, **judged: Any) -> Criteria:
+    """The criteria that the options of a rule name; `judged` are other fields of them. Numbers are rounded up."""
+    where = f"rule.{rule}"
+    grow = None if growth is None else criterion("growths", growth, f"{where}.growth")
+    share = None if redistribution is None else criterion("shares", redistribution, f"{where}.redistribution")
+    drops = criterion("drops", drop, f"{where}.drop")
+    return Criteria(drops, grow, share, round_up=True, spare_dense=share is not None, **judged)
 
 
 def criterion(kind: str, name: str | Callable[..., Any], where: str) -> Callable[..., Any]:

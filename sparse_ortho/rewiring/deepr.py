@@ -26,6 +26,7 @@ from sparse_ortho.errors import UserError
 from sparse_ortho.rewiring import moments
 from sparse_ortho.rewiring.counting import counts
 from sparse_ortho.rewiring.live import Rewiring
+from sparse_ortho.rewiring.memory import in_memory, spots
 from sparse_ortho.rewiring.rule import Rule
 from sparse_ortho.schedules import SCHEDULES
 
@@ -64,7 +65,8 @@ class DeepRewiring(Rewiring):
 
     def _signs(self, name: str, weight: torch.Tensor) -> torch.Tensor:
         random = 2 * self.streams("rewiring", f"{name}/signs").integers(2, size=tuple(weight.shape)) - 1
-        return torch.where(weight == 0, torch.from_numpy(random).to(weight), weight.sign())
+        signs = torch.where(weight == 0, torch.from_numpy(random).to(weight), weight.sign())
+        return signs.contiguous()  # in channels_last a view in the order of the indices would be a copy at every step
 
     def temperature(self) -> float:
         """Of the step to come."""
@@ -77,12 +79,13 @@ class DeepRewiring(Rewiring):
             for name, weight in self.weights.items():
                 if weight.grad is not None:
                     push = self._push(name, math.sqrt(2 * ETA * self.temperature()), self.rule.l1)
-                    weight.grad.view(-1).index_add_(0, self.places[name], push)
+                    in_memory(weight.grad).index_add_(0, spots(weight.grad, self.places[name]), push)
         return False
 
     @torch.no_grad()
     def after_step(self) -> bool:
-        values = {n: weight.view(-1).index_select(0, self.places[n]) for n, weight in self.weights.items()}
+        there = {name: spots(weight, self.places[name]) for name, weight in self.weights.items()}
+        values = {n: in_memory(weight).index_select(0, there[n]) for n, weight in self.weights.items()}
         if not self.rule.released:
             for name, value in values.items():
                 eta = float(self.optimizer.param_groups[self.group[name]]["lr"])
@@ -90,7 +93,7 @@ class DeepRewiring(Rewiring):
         self.steps += 1
         gone = {name: value * self._active_signs(name) < 0 for name, value in values.items()}
         for name, weight in self.weights.items():
-            weight.zero_().view(-1).index_copy_(0, self.places[name], values[name].masked_fill_(gone[name], 0))
+            in_memory(weight.zero_()).index_copy_(0, there[name], values[name].masked_fill_(gone[name], 0))
         moved = self._rewire(gone)
         self.updates += 1
         if self.rule.masked_momentum:
@@ -122,14 +125,14 @@ class DeepRewiring(Rewiring):
     def _replace(self, name: str, gone: torch.Tensor, number: int) -> None:
         """The connections at `gone` of the places of a layer become dormant, and others come into their places."""
         mask, places = self.masks[name], self.places[name]
-        flat = mask.view(-1)
-        flat[places] = ~gone
+        flat = in_memory(mask)
+        flat[spots(mask, places)] = ~gone
         rng = self.streams("rewiring", f"{name}/{self.steps}")
         fresh = drawn(mask, mask.numel() - len(places) + number, number, rng).to(places.device)
-        flat.index_fill_(0, fresh, True)
+        flat.index_fill_(0, spots(mask, fresh), True)
         self.places[name] = places.masked_scatter(gone, fresh)
         for value in moments.per_weight(self.optimizer, self.weights[name]):
-            value.view(-1).index_fill_(0, fresh, 0)
+            in_memory(value).index_fill_(0, spots(value, fresh), 0)
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"signs": self.signs, "places": self.places}

@@ -5,6 +5,10 @@
     grow     K R_l / R weights in layer l, from 0, at random places, but not where something has just been pruned
     H        <- 2 H if K < (1 - delta) N_p,    H / 2 if K > (1 + delta) N_p,    delta = 0.1
 
+With `granularity: kernel` whole kernels of convolutions live and die, by the mean of their |w|, as in the released
+program: K_l and R_l count kernels (of a linear layer its weights). Not from there: kernels of one size share among
+themselves, so that the number of weights stays; K and N_p are compared in weights.
+
 `target` is N_p: from 1 on a number of weights (the released program has 600 for LeNet-300-100), below 1 a fraction of
 the active ones. 600 are 0.0225 of LeNet-300-100 at density 0.1, which is why the default is 0.02. `slower` are times at
 which the period doubles, as published for CIFAR and ImageNet. A layer that would lose everything keeps its largest
@@ -15,9 +19,10 @@ just been pruned may grow again; H is not doubled once everything that may go ha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -39,13 +44,47 @@ RANGES = {"target": "above 0", "threshold": "above 0"}
 
 def reparameterized(layers: Layers, threshold: float, target: float) -> tuple[Change, float]:
     """The masks after an update, and the threshold of the next one."""
+    change, lost = exchanged(layers, threshold)
+    most = sum(max(0, layer.active - 1) for layer in layers.values())
+    return change, adapted(threshold, sum(lost.values()), target, most)
+
+
+def exchanged(layers: Layers, threshold: float) -> tuple[Change, dict[str, int]]:
+    """What is left and has grown, and how many each layer lost."""
     gone = pruned(layers, threshold)
     lost = counts(gone)
     left = {n: v.with_mask(v.mask & ~gone[n], v.active - lost[n], gone[n]) for n, v in layers.items()}
     grown = growth.random(*places(left, lost))
-    change = Change({name: layer.mask | grown[name] for name, layer in left.items()}, grown)
-    most = sum(max(0, layer.active - 1) for layer in layers.values())
-    return change, adapted(threshold, sum(lost.values()), target, most)
+    return Change({name: layer.mask | grown[name] for name, layer in left.items()}, grown), lost
+
+
+def reparameterized_kernels(layers: Layers, threshold: float, target: float) -> tuple[Change, float]:
+    """The same of whole kernels."""
+    taps = {name: layer.size // math.prod(layer.mask.shape[:2]) for name, layer in layers.items()}
+    small = {name: of_kernels(layer, taps[name]) for name, layer in layers.items()}
+    masks, grown, lost = dict[str, torch.Tensor](), dict[str, torch.Tensor](), 0
+    for size in sorted(set(taps.values())):
+        change, gone = exchanged({name: layer for name, layer in small.items() if taps[name] == size}, threshold)
+        lost += size * sum(gone.values())
+        masks |= {name: of_weights(mark, layers[name]) for name, mark in change.masks.items()}
+        grown |= {name: of_weights(mark, layers[name]) for name, mark in change.grown.items()}
+    most = sum(taps[name] * max(0, layer.active - 1) for name, layer in small.items())
+    return Change({n: masks[n] for n in layers}, {n: grown[n] for n in layers}), adapted(threshold, lost, target, most)
+
+
+def of_kernels(layer: Layer, taps: int) -> Layer:
+    """(outputs, inputs): the mean magnitude of each kernel, and whether it is active."""
+    size, mask = layer.magnitude.reshape(*layer.mask.shape[:2], taps).mean(2), whole(layer.mask)
+    return replace(layer, weight=size, mask=mask, gradient=None, known=layer.active // taps)
+
+
+def of_weights(marks: torch.Tensor, layer: Layer) -> torch.Tensor:
+    return marks.view(*marks.shape, *[1] * (layer.mask.dim() - 2)).expand(layer.mask.shape).clone()
+
+
+def whole(mask: torch.Tensor) -> torch.Tensor:
+    """(outputs, inputs): the kernels all of whose weights are active."""
+    return mask.reshape(*mask.shape[:2], -1).all(2)
 
 
 def pruned(layers: Layers, threshold: float) -> dict[str, torch.Tensor]:
@@ -75,6 +114,7 @@ def adapted(threshold: float, lost: int, target: float, most: int) -> float:
 
 class Reparameterizing(Rewiring):
     rule: Reparameterization
+    grows = True
 
     def __init__(self, *given: Any, steps_per_epoch: int | None = None, total_steps: int | None = None):
         super().__init__(*given, steps_per_epoch=steps_per_epoch, total_steps=total_steps)
@@ -83,7 +123,18 @@ class Reparameterizing(Rewiring):
             unit = text.strip()[-2:]
             if unit != "it" and (steps_per_epoch if unit == "ep" else total_steps) is None:
                 raise UserError(where, "is no number of steps, and how many it means is not known", found=text)
+        if self.rule.granularity == "kernel":
+            self._refuse_parts()
         self.turns = [duration(text, steps_per_epoch or 0, total_steps or 0, where) for text in self.rule.slower]
+
+    def _refuse_parts(self) -> None:
+        marks = {name: self.masks[name] for name in self.moving}
+        kernels = {name: whole(mask) for name, mask in marks.items()}
+        sizes, found = counts(marks), counts(kernels)
+        for name, mask in marks.items():
+            if sizes[name] * kernels[name].numel() != found[name] * mask.numel():
+                problem = f"moves whole kernels, and the mask of {name!r} has parts of some; take structure: kernel"
+                raise UserError(self.rule.where("granularity"), problem, found="kernel")
 
     def due(self, step: int) -> bool:
         return super().due(step) and step % (self.times.every * 2 ** sum(step >= turn for turn in self.turns)) == 0
@@ -91,7 +142,8 @@ class Reparameterizing(Rewiring):
     def change(self, layers: Layers, step: int) -> Change:
         target = self.rule.target
         number = target if target >= 1 else target * sum(layer.active for layer in layers.values())
-        change, self.memory["threshold"] = reparameterized(layers, self.threshold(), number)
+        update = reparameterized_kernels if self.rule.granularity == "kernel" else reparameterized
+        change, self.memory["threshold"] = update(layers, self.threshold(), number)
         return change
 
     def threshold(self) -> float:
@@ -103,13 +155,10 @@ class Reparameterization(Rule):
     target: float = 0.02
     threshold: float = 1e-3
     slower: tuple[str, ...] = ()
+    granularity: str = "weight"
 
     live = Reparameterizing
     limits = RANGES
-
-    @property
-    def moves(self) -> bool:
-        return True
 
 
 def dsr(
@@ -120,8 +169,10 @@ def dsr(
     target: float = 0.02,
     threshold: float = 1e-3,
     slower: tuple[str, ...] = (),
-    momentum_reset: bool = True,
+    granularity: Literal["weight", "kernel"] = "weight",
+    momentum_reset: bool | Literal["mean"] = True,
     masked_momentum: bool = True,
+    leave: tuple[str, ...] = (),
 ) -> Rule:
     return Reparameterization(
         "dsr",
@@ -133,4 +184,6 @@ def dsr(
         target=target,
         threshold=threshold,
         slower=tuple(slower),
+        granularity=granularity,
+        leave=tuple(leave),
     )

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sparse_ortho.rewiring.criteria import criterion
-from sparse_ortho.rewiring.engine import Criteria
+from sparse_ortho.rewiring.criteria import named_by
 from sparse_ortho.rewiring.rule import Rule
 
 
@@ -33,7 +32,7 @@ def dst(
     growth: str = "random",
     may_return: bool = True,
     regrown_value: Literal["zero", "keep"] = "zero",
-    momentum_reset: bool = False,
+    momentum_reset: bool | Literal["mean"] = False,
     masked_momentum: bool = False,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",
     drop_scope: Literal["layer", "global"] = "layer",
@@ -46,11 +45,12 @@ def dst(
     once: bool = False,
     flow: Literal["none", "start", "updates", "always"] = "none",
     flow_growth: Literal["random", "gradient"] = "random",
+    leave: tuple[str, ...] = (),
 ) -> Rule:
-    criteria = Criteria(
-        criterion("drops", drop, "rule.dst.drop"),
-        criterion("growths", growth, "rule.dst.growth"),
-        round_up=True,
+    criteria = named_by(
+        "dst",
+        drop,
+        growth,
         may_return=may_return,
         scope=drop_scope,
         normalize=normalize,
@@ -76,4 +76,5 @@ def dst(
         once=once,
         flow=flow,
         flow_growth=flow_growth,
+        leave=tuple(leave),
     )

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sparse_ortho.rewiring.criteria import criterion
-from sparse_ortho.rewiring.engine import Criteria
+from sparse_ortho.rewiring.criteria import named_by
 from sparse_ortho.rewiring.rule import Rule
 
 THINS = True  # so it may start from a dense network
@@ -43,10 +42,10 @@ def gmp(
     flow: Literal["none", "start", "updates", "always"] = "none",
     flow_growth: Literal["random", "gradient"] = "random",
 ) -> Rule:
-    criteria = Criteria(
-        criterion("drops", drop, "rule.gmp.drop"),
-        None if growth == "none" else criterion("growths", growth, "rule.gmp.growth"),
-        round_up=True,
+    criteria = named_by(
+        "gmp",
+        drop,
+        None if growth == "none" else growth,
         normalize=normalize,
         norm_type=norm_type,
         gamma=gamma,

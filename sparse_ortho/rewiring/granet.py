@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sparse_ortho.rewiring.criteria import criterion
-from sparse_ortho.rewiring.engine import Criteria
+from sparse_ortho.rewiring.criteria import named_by
 from sparse_ortho.rewiring.rule import Rule
 
 THINS = True  # so it may start from a dense network
@@ -33,7 +32,7 @@ def granet(
     end: float = 0.005,
     scope: Literal["global", "even"] = "global",
     regrown_value: Literal["zero", "keep"] = "zero",
-    momentum_reset: bool = False,
+    momentum_reset: bool | Literal["mean"] = False,
     masked_momentum: bool = True,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",
     drop: str = "magnitude",
@@ -49,10 +48,10 @@ def granet(
     flow_growth: Literal["random", "gradient"] = "random",
     within: Literal["anywhere", "start"] = "anywhere",
 ) -> Rule:
-    criteria = Criteria(
-        criterion("drops", drop, "rule.granet.drop"),
-        criterion("growths", growth, "rule.granet.growth"),
-        round_up=True,
+    criteria = named_by(
+        "granet",
+        drop,
+        growth,
         scope=drop_scope,
         normalize=normalize,
         norm_type=norm_type,

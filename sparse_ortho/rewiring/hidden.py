@@ -24,10 +24,15 @@ class Hidden(Rewiring):
 
     def __init__(self, *given: Any, **lengths: Any):
         super().__init__(*given, **lengths)
-        self.theta = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self.dense = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.begin()
         self.choose(0)
         self.masks.apply_()
+
+    @property
+    def theta(self) -> dict[str, torch.Tensor]:
+        """Between two steps."""
+        return self.dense
 
     def begin(self) -> None:
         """What a method keeps beside theta."""
@@ -39,18 +44,25 @@ class Hidden(Rewiring):
     def turn(self, name: str, gradient: torch.Tensor) -> None:
         """Make the gradient of the masked weight that of theta, in place."""
 
+    def uncover(self) -> None:
+        """Before the step: gradients become those of theta, and theta comes into the place of the masked weights."""
+        self.turn_all()
+        self.copy(self.weights, self.dense)
+
+    def turn_all(self) -> None:
+        for name, weight in self.weights.items():
+            if weight.grad is not None:
+                self.turn(name, weight.grad)
+
     def settle(self) -> None:
         """After the step: theta, still what it was before, becomes what the optimizer has made of it in the weights."""
-        self._copy(self.theta, self.weights)
+        self.copy(self.dense, self.weights)
 
     @torch.no_grad()
     def before_step(self, *, scaled: bool = False) -> bool:
         if scaled and not self._gradients_are_finite():
             return False
-        for name, weight in self.weights.items():
-            if weight.grad is not None:
-                self.turn(name, weight.grad)
-        self._copy(self.weights, self.theta)
+        self.uncover()
         return False
 
     @torch.no_grad()
@@ -75,8 +87,8 @@ class Hidden(Rewiring):
         self.last = {n: {"active": active[n], "dropped": went[n], "grown": came[n]} for n in masks}
         self._factors = {}
 
-    def _copy(self, to: Mapping[str, torch.Tensor], of: Mapping[str, torch.Tensor]) -> None:
-        pairs = [(to[name], of[name]) for name in self.theta]
+    def copy(self, to: Mapping[str, torch.Tensor], of: Mapping[str, torch.Tensor]) -> None:
+        pairs = [(to[name], of[name]) for name in self.dense]
         torch._foreach_copy_([a for a, _ in pairs], [b for _, b in pairs])  # pyright: ignore[reportPrivateImportUsage]
 
     def state_dict(self) -> dict[str, Any]:
@@ -85,5 +97,5 @@ class Hidden(Rewiring):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         with torch.no_grad():
-            for name, theta in self.theta.items():
+            for name, theta in self.dense.items():
                 theta.copy_(state["theta"][name])

@@ -65,7 +65,7 @@ def itop(
     end: float = 0.005,
     growth: Literal["gradient", "random"] = "random",
     regrown_value: Literal["zero", "keep"] = "zero",
-    momentum_reset: bool = False,
+    momentum_reset: bool | Literal["mean"] = False,
     masked_momentum: bool = True,
 ) -> Rule:
     criteria = Criteria(drops.magnitude, chosen(GROWTHS, growth, "rule.itop.growth"), round_up=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,6 +37,7 @@ Batches = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
 
 class Rewiring:
+    grows = False  # True: weights come in its updates, whatever criteria the rule has
     works_on_gradients = False  # True: before_step changes gradients, which a scaler must have unscaled by then
 
     def __init__(
@@ -54,6 +56,7 @@ class Rewiring:
         known = {plain_name(name): p for name, p in model.named_parameters(remove_duplicate=False)}
         self.weights = {name: known[name] for name in self.masks}
         moments.refuse(optimizer, self.weights)
+        self.moving = self._moving(rule.leave)
         self.times = Timetable.of(rule, steps_per_epoch, total_steps)
         self.first = self.masks.nonzeros
         if rule.final_density is not None and budget(rule.final_density, self.masks.size) > self.first:
@@ -85,7 +88,7 @@ class Rewiring:
         self.withheld = []
         skipped = scaled and self.works_on_gradients and not self._gradients_are_finite()
         if self.watch and self.rule.criteria and not skipped:
-            self.watch({name: self._layer(name) for name in self.masks}, self.memory, self.rule.criteria.gamma)
+            self.watch({name: self._layer(name) for name in self.moving}, self.memory, self.rule.criteria.gamma)
         if self.replaces():  # without gradients the optimizer moves no weight and no momentum
             self.withheld = [(p, p.grad) for p in moments.trained(self.optimizer)]
             for p, _ in self.withheld:
@@ -120,8 +123,8 @@ class Rewiring:
     @torch.no_grad()
     def rewire(self, step: int) -> None:
         """The update that belongs to a step."""
-        active = counts(self.masks)
-        layers = {name: self._layer(name, step, active[name]) for name in self.masks}
+        active = counts({name: self.masks[name] for name in self.moving})
+        layers = {name: self._layer(name, step, active[name]) for name in self.moving}
         change = self.change(layers, step)
         for name, layer in layers.items():
             self._write(layer, change, self.weights[name])
@@ -134,10 +137,13 @@ class Rewiring:
 
     def change(self, layers: Mapping[str, Layer], step: int) -> Change:
         """What the rule makes of the layers. A method that is no sequence of criteria has its own."""
-        total = self.times.total(step, self.first, self.masks.size)
         fraction, evenly = self.times.fraction(step), self.rule.scope == "even"
         watcher = functools.partial(self._compare, step) if self.rule.overlap else None
-        return update(layers, self.rule.criteria, fraction, total, self.memory, evenly, watcher)
+        return update(layers, self.rule.criteria, fraction, self.total(step), self.memory, evenly, watcher)
+
+    def total(self, step: int) -> int:
+        """How many weights there are after an update."""
+        return self.times.total(step, self.first, self.masks.size)
 
     def due(self, step: int) -> bool:
         return self.times.due(step)
@@ -166,7 +172,7 @@ class Rewiring:
             flat[came] = values
             weight.copy_(flat.view(weight.shape))
             if step and self.rule.momentum_reset:
-                moments.forget(self.optimizer, weight, mask & ~self.masks[name])
+                moments.restart(self.optimizer, weight, mask & ~self.masks[name], self._knows(mask & self.masks[name]))
             self.masks.update_({name: mask})
             self.repaired += len(came)
 
@@ -196,8 +202,22 @@ class Rewiring:
         if self.rule.restore_norm != "none":
             weight.copy_(restored(weight, before, mask & ~fresh, self.rule.restore_norm))
         if self.rule.momentum_reset:
-            moments.forget(self.optimizer, weight, fresh)
+            moments.restart(self.optimizer, weight, fresh, self._knows(mask & ~fresh))
         self.masks.update_({layer.name: mask})
+
+    def _moving(self, leave: Sequence[str]) -> list[str]:
+        """The layers that updates see."""
+        for pattern in leave:
+            if not any(fnmatchcase(name, pattern) for name in self.masks):
+                raise UserError(self.rule.where("leave"), "no mask matches", found=pattern, allowed=list(self.masks))
+        found = [name for name in self.masks if not any(fnmatchcase(name, pattern) for pattern in leave)]
+        if not found:
+            raise UserError(self.rule.where("leave"), "leaves every layer as it is", found=list(leave))
+        return found
+
+    def _knows(self, stay: torch.Tensor) -> torch.Tensor | None:
+        """The weights whose mean the optimizer takes for those that are new; None: it knows nothing of these."""
+        return stay if self.rule.momentum_reset == "mean" else None
 
     def _gradients_are_finite(self) -> bool:
         gradients = [p.grad for p in moments.trained(self.optimizer)]

@@ -50,6 +50,7 @@ def mutated(layers: Layers, weight: float, kept: Counts, wanted: Counts) -> Chan
 
 class Mutating(Rewiring):
     rule: Mutation
+    grows = True
 
     def __init__(self, *given: Any, **lengths: Any):
         super().__init__(*given, **lengths)
@@ -82,10 +83,6 @@ class Mutation(Rule):
     live = Mutating
     limits = RANGES
 
-    @property
-    def moves(self) -> bool:
-        return True
-
 
 def mest(
     *,
@@ -97,7 +94,7 @@ def mest(
     end: float = 0.0,
     importance: float = 0.01,
     soft: bool = True,
-    momentum_reset: bool = False,
+    momentum_reset: bool | Literal["mean"] = False,
     masked_momentum: bool = True,
 ) -> Rule:
     return Mutation(

@@ -36,10 +36,19 @@ def per_weight(optimizer: torch.optim.Optimizer, weight: torch.Tensor) -> list[t
 
 
 @torch.no_grad()
-def forget(optimizer: torch.optim.Optimizer, weight: torch.Tensor, where: torch.Tensor) -> None:
-    """Set what is kept about some of the weights to 0."""
+def restart(
+    optimizer: torch.optim.Optimizer, weight: torch.Tensor, where: torch.Tensor, known: torch.Tensor | None = None
+) -> None:
+    """What is kept about some of the weights becomes 0, or the mean over those that are `known` (0 if none are).
+
+    The mean is what sparse momentum did up to v0.2, to every masked weight after an update (arXiv 1907.04840).
+    """
     for value in per_weight(optimizer, weight):
-        keep_(value, ~where)
+        if known is None:
+            keep_(value, ~where)
+        else:
+            mean = torch.where(known, value, 0).sum() / known.sum().clamp_min(1)
+            value.copy_(torch.where(where, mean.to(value.dtype), value))
 
 
 @torch.no_grad()

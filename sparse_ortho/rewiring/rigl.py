@@ -28,9 +28,10 @@ def rigl(
     end: float = 0.0,
     may_return: bool = True,
     regrown_value: Literal["zero", "keep"] = "zero",
-    momentum_reset: bool = True,
+    momentum_reset: bool | Literal["mean"] = True,
     masked_momentum: bool = True,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "instead_of_step",
+    leave: tuple[str, ...] = (),
 ) -> Rule:
     criteria = Criteria(drops.magnitude, growth.gradient, may_return=may_return)
     return Rule(
@@ -46,4 +47,5 @@ def rigl(
         momentum_reset=momentum_reset,
         masked_momentum=masked_momentum,
         moment=moment,
+        leave=tuple(leave),
     )

@@ -23,6 +23,7 @@ from sparse_ortho.streams import Streams
 CHOICES = {
     "decay": ("constant", "cosine", "linear"),
     "regrown_value": ("zero", "keep"),
+    "momentum_reset": (False, True, "mean"),
     "moment": ("after_step", "before_step", "instead_of_step"),
     "scope": ("global", "even"),
     "restore_norm": OVER,
@@ -46,7 +47,7 @@ class Rule:
     density_stop: str = "1.0"
     scope: str = "global"  # what thins out: all layers together, or each by itself
     regrown_value: str = "zero"  # of a weight that is dropped and grown in one update
-    momentum_reset: bool = False  # the optimizer forgets about weights that start from 0
+    momentum_reset: bool | str = False  # the optimizer forgets about weights that start from 0, or thinks of the mean
     masked_momentum: bool = False  # after every step the optimizer forgets about masked weights
     moment: str = "after_step"
     restore_norm: str = "none"  # of the weights that stay in an update: of the layer, of each output or input
@@ -55,6 +56,7 @@ class Rule:
     flow: str = "none"  # when weights move to units that have none
     flow_growth: str = "random"
     within: str = "anywhere"  # where weights grow: "start": only where the first mask has some
+    leave: tuple[str, ...] = ()  # layers whose masks stay as they are: names of weights, as patterns
 
     live = Rewiring  # what `begin` puts to work; a method with a life of its own has a Rule with another one
     limits = {}  # RANGES of a method, where it has options of its own
@@ -69,6 +71,8 @@ class Rule:
                 raise UserError(self.where(name), "out of range", found=value, allowed="[0, 1]")
         if self.within == "start" and self.flow != "none":
             raise UserError(self.where("flow"), "moves weights anywhere, and within is start", found=self.flow)
+        if self.leave and self.flow != "none":
+            raise UserError(self.where("flow"), "moves weights of every layer, and leave names some", found=self.flow)
         if self.final_density is not None:
             budget(self.final_density, 1, self.where("final_density"))
         ranges.refuse(self.limits, vars(self), f"rule.{self.name}")
@@ -76,7 +80,7 @@ class Rule:
     @property
     def moves(self) -> bool:
         """Whether it lets weights come, until `stop`."""
-        return self.criteria is not None and self.criteria.grow is not None
+        return self.live.grows or (self.criteria is not None and self.criteria.grow is not None)
 
     def where(self, option: str) -> str:
         """The option as whoever wrote the rule knows it: what only thins out has one end, and calls it stop."""

@@ -25,9 +25,10 @@ def evolution(
     end: float = 0.0,
     may_return: bool = True,
     regrown_value: Literal["zero", "keep"] = "zero",
-    momentum_reset: bool = False,
+    momentum_reset: bool | Literal["mean"] = False,
     masked_momentum: bool = False,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",
+    leave: tuple[str, ...] = (),
 ) -> Rule:
     criteria = Criteria(drops.signed, growth.random, may_return=may_return)
     return Rule(
@@ -43,4 +44,5 @@ def evolution(
         momentum_reset=momentum_reset,
         masked_momentum=masked_momentum,
         moment=moment,
+        leave=tuple(leave),
     )

@@ -11,6 +11,7 @@ depend on the size of its layer. Not as released: exact counts by water-filling 
 up, and a controller for what then lacks); layers get their own back when all momentum is 0 (there nothing grows);
 `redistribution: none` means that too (there: by size of the layer, here `size`); grown weights start at 0 also when
 they were dropped in the same update (`regrown_value: keep`).
+With `dense_exclusion` layers that were nearly dense at more than ten updates become dense for good (exclusion.py).
 
 `drop`, `growth` and `redistribution` are registered names or functions of the user's own (`module:function`).
 """
@@ -19,8 +20,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sparse_ortho.rewiring.criteria import criterion
-from sparse_ortho.rewiring.engine import Criteria
+from sparse_ortho.rewiring.criteria import named_by
+from sparse_ortho.rewiring.exclusion import Exclusion
 from sparse_ortho.rewiring.rule import Rule
 
 NEEDS = ("momentum",)  # of the optimizer
@@ -38,7 +39,7 @@ def sparse_momentum(
     growth: str = "momentum",
     redistribution: str = "momentum",
     regrown_value: Literal["zero", "keep"] = "zero",
-    momentum_reset: bool = False,
+    momentum_reset: bool | Literal["mean"] = False,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",
     drop_scope: Literal["layer", "global"] = "layer",
     normalize: Literal["none", "layer", "output", "input"] = "none",
@@ -48,24 +49,22 @@ def sparse_momentum(
     restore_norm: Literal["none", "layer", "output", "input"] = "none",
     overlap: bool = False,
     once: bool = False,
+    leave: tuple[str, ...] = (),
+    dense_exclusion: bool = False,
 ) -> Rule:
-    name = "sparse_momentum"
-    where = f"rule.{name}.redistribution"
-    share = None if redistribution == "none" else criterion("shares", redistribution, where)
-    criteria = Criteria(
-        criterion("drops", drop, f"rule.{name}.drop"),
-        criterion("growths", growth, f"rule.{name}.growth"),
-        share,
-        round_up=True,
-        spare_dense=share is not None,
+    criteria = named_by(
+        "sparse_momentum",
+        drop,
+        growth,
+        None if redistribution == "none" else redistribution,
         scope=drop_scope,
         normalize=normalize,
         norm_type=norm_type,
         gamma=gamma,
         temperature=temperature,
     )
-    return Rule(
-        name,
+    return (Exclusion if dense_exclusion else Rule)(
+        "sparse_momentum",
         every,
         start,
         stop,
@@ -79,4 +78,5 @@ def sparse_momentum(
         restore_norm=restore_norm,
         overlap=overlap,
         once=once,
+        leave=tuple(leave),
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from sparse_ortho.masks import Masks
 from sparse_ortho.rewiring.live import Batches
 from sparse_ortho.rewiring.rule import Rule
 from sparse_ortho.signatures import method, options_of
@@ -85,6 +86,11 @@ class SparseTraining:
         if live.rule.flow != "none":
             seen["repaired"] = live.repaired
         return counters | whole | live.facts() | seen | {"layers": layers}
+
+    def freeze(self) -> tuple[dict[str, torch.Tensor], Masks]:
+        """Copies of the masked weights as the network computes with them now, plain tensors, and of their masks."""
+        weights = {name: weight.detach().clone() for name, weight in self._live.weights.items()}
+        return weights, Masks({name: mask.clone() for name, mask in self.masks.items()})
 
     def state_dict(self) -> dict[str, Any]:
         """Masks and counters, to be saved beside the model and the optimizer."""

@@ -72,6 +72,7 @@ def rewired(layer: Layer, drop: int, gamma: float) -> tuple[torch.Tensor, torch.
 
 class Structured(Rewiring):
     rule: ConstantFanIn
+    grows = True
 
     def __init__(self, *given: Any, **lengths: Any):
         super().__init__(*given, **lengths)
@@ -105,10 +106,6 @@ class ConstantFanIn(Rule):
     live = Structured
     limits = RANGES
 
-    @property
-    def moves(self) -> bool:
-        return True
-
 
 def srigl(
     *,
@@ -120,7 +117,7 @@ def srigl(
     end: float = 0.0,
     gamma: float = 0.3,
     regrown_value: Literal["zero", "keep"] = "zero",
-    momentum_reset: bool = True,
+    momentum_reset: bool | Literal["mean"] = True,
     masked_momentum: bool = True,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "instead_of_step",
 ) -> Rule:

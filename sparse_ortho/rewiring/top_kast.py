@@ -9,23 +9,29 @@ So what is in B alone must become large against a stronger pull, or make room. K
 densities are 0.2 and 0.5, 0.1 and 0.2, 0.05 and 0.1. Choosing every 100 steps lost nothing there. From `stop` on B = A.
 Layers have the densities of the mask that the training starts with, scaled to `final_density`; from a dense network
 they are equal. Not from the paper: exact counts; where fewer than K' weights are not 0, B takes others at random.
+
+Between two choices nothing outside of B moves, so a step only moves what is in B alone: into the weights before it, and
+out of them after it (40 us for 235,200 weights at density 0.1, where copies of all of theta take 450).
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from sparse_ortho.budgets import budget
+from sparse_ortho.masks import WORDS
 from sparse_ortho.rewiring import moments
 from sparse_ortho.rewiring.counting import counts
 from sparse_ortho.rewiring.hidden import Hidden
 from sparse_ortho.rewiring.largest import evenly
 from sparse_ortho.rewiring.layer import finite
+from sparse_ortho.rewiring.memory import in_memory
 from sparse_ortho.rewiring.ranking import best
 from sparse_ortho.rewiring.rule import Rule
 
@@ -35,17 +41,25 @@ Marks = dict[str, torch.Tensor]
 
 
 def forward_and_backward(
-    theta: Mapping[str, torch.Tensor], forward: Mapping[str, int], backward: Mapping[str, int], ties: Marks
+    theta: Mapping[str, torch.Tensor],
+    forward: Mapping[str, int],
+    backward: Mapping[str, int],
+    ties: Callable[[str, torch.Tensor], torch.Tensor],
 ) -> tuple[Marks, Marks]:
-    """A and B. Of weights that are 0 those come first that `ties`, numbers in [0, 1), has highest."""
+    """A and B. Of weights that are 0 those come first that `ties`, numbers in [0, 1) for a layer, has highest."""
     scores = {name: finite(value.abs()) for name, value in theta.items()}
-    scores = {name: torch.where(score > 0, score, ties[name] - 1) for name, score in scores.items()}
-    every = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
-    wide = best(scores, backward, every)
+    among = {name: score > 0 for name, score in scores.items()}  # many equal zeros make a partition slow
+    some = counts(among)
+    for name in [name for name, number in some.items() if number < backward[name]]:
+        scores[name] = torch.where(among[name], scores[name], ties(name, scores[name]) - 1)
+        among[name] = torch.ones_like(among[name])
+    wide = best(scores, backward, among)
     return best(scores, forward, wide), wide
 
 
 class Widening(Hidden):
+    """`dense` is theta of the last choice; since then A is in the weights, and B without A in `values`."""
+
     rule: TopKast
 
     def begin(self) -> None:
@@ -55,37 +69,61 @@ class Widening(Hidden):
         self.backward = {n: min(sizes[n], math.floor(self.rule.backward * k + 0.5)) for n, k in self.forward.items()}
         self.pulls = {n: self.rule.pull * sizes[n] / max(1, k) for n, k in self.forward.items()}  # lambda / D
         self.wide: Marks = {}
+        self.inside: dict[str, torch.Tensor] = {}
+        self.slopes: dict[str, torch.Tensor] = {}
+        self.places: dict[str, torch.Tensor] = {}
+        self.values: dict[str, torch.Tensor] = {}
 
     def due(self, step: int) -> bool:
         return step == self.times.density_stop or (step < self.times.density_stop and step % self.times.every == 0)
 
+    @property
+    def theta(self) -> dict[str, torch.Tensor]:
+        for name, places in self.places.items():
+            take_(self.dense[name], self.weights[name].detach(), self.masks[name])
+            in_memory(self.dense[name]).index_copy_(0, places, self.values[name])
+        return self.dense
+
+    @torch.no_grad()
+    def choose(self, step: int) -> None:
+        inside = self.inside
+        super().choose(step)
+        kept = {name: mask * inside.get(name, mask) for name, mask in self.inside.items()}
+        moments.mask(self.optimizer, self.weights, kept)  # and so they stay, as weights and gradients out there are 0
+        self.copy(self.weights, self.dense)  # A may have weights from outside of the last B
+
     def chosen(self, step: int) -> Marks:
-        explores = step < self.times.density_stop
-        ties = {name: self._ties(name, theta, step) for name, theta in self.theta.items()}
-        masks, self.wide = forward_and_backward(
-            self.theta, self.forward, self.backward if explores else self.forward, ties
-        )
+        explores, theta = step < self.times.density_stop, self.theta
+        ties = functools.partial(self._ties, step)
+        masks, self.wide = forward_and_backward(theta, self.forward, self.backward if explores else self.forward, ties)
         self._prepare(masks)
         return masks
 
     def _prepare(self, masks: Mapping[str, torch.Tensor]) -> None:
-        """The masks as numbers, with which a step takes half the time: B, and lambda or lambda / D within it."""
-        self.inside = {name: mask.to(self.theta[name].dtype) for name, mask in self.wide.items()}
-        pulls = {n: torch.where(masks[n], self.rule.pull, self.pulls[n]) for n in masks}
-        self.slopes = {name: self.inside[name] * pulls[name].to(self.inside[name].dtype) for name in pulls}
+        """B as numbers; lambda or lambda / D within it; B without A as places with their values."""
+        self.inside = {name: mask.to(self.dense[name].dtype) for name, mask in self.wide.items()}
+        for name, dense in self.dense.items():
+            alone = self.wide[name] & ~masks[name]
+            within = masks[name].to(dense.dtype) * self.rule.pull
+            self.slopes[name] = within.add_(alone.to(dense.dtype).mul_(self.pulls[name]))
+            laid = torch.empty_like(dense, dtype=torch.bool).copy_(alone)
+            self.places[name] = in_memory(laid).nonzero().view(-1)
+            self.values[name] = in_memory(dense).index_select(0, self.places[name])
 
-    def _ties(self, name: str, theta: torch.Tensor, step: int) -> torch.Tensor:
-        drawn = self.streams("rewiring", f"{name}/{step}").random(theta.shape)
-        return torch.from_numpy(drawn).to(theta)
+    def _ties(self, step: int, name: str, like: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(self.streams("rewiring", f"{name}/{step}").random(like.shape)).to(like)
 
     def turn(self, name: str, gradient: torch.Tensor) -> None:
-        gradient.mul_(self.inside[name]).addcmul_(self.theta[name], self.slopes[name])
+        gradient.mul_(self.inside[name]).addcmul_(self.weights[name], self.slopes[name])
+
+    def uncover(self) -> None:
+        for name, places in self.places.items():
+            in_memory(self.weights[name].detach()).index_copy_(0, places, self.values[name])
+        self.turn_all()
 
     def settle(self) -> None:
-        for name, weight in self.weights.items():
-            theta = self.theta[name]
-            torch.where(self.wide[name], weight.detach(), theta, out=theta)
-        moments.mask(self.optimizer, self.weights, self.inside)
+        for name, places in self.places.items():
+            torch.index_select(in_memory(self.weights[name].detach()), 0, places, out=self.values[name])
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"wide": self.wide}
@@ -95,6 +133,13 @@ class Widening(Hidden):
         for name, mask in self.wide.items():
             mask.copy_(state["wide"][name])
         self._prepare(self.masks)
+
+
+def take_(values: torch.Tensor, others: torch.Tensor, where: torch.Tensor) -> None:
+    """The others where the mask says so, bit by bit: a fourth of the time of `torch.where`."""
+    kind = WORDS[values.element_size()]
+    theirs, ours = others.view(kind), values.view(kind)
+    ours.bitwise_xor_(ours.bitwise_xor(theirs).bitwise_and_(where.to(kind).neg_()))
 
 
 @dataclass(frozen=True)

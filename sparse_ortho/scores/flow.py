@@ -1,11 +1,11 @@
 """The flow through a network of absolute values: the passes of SynFlow.
 
-    R = 1^T f_|theta|(1)        s = dR/dp * p,  p = |theta|
+    R = 1^T f_|theta|(1)        s = | dR/dp * p |,  p = |theta|
 
 f_|theta| is a copy of the model in evaluation, made once for all rounds of a pruning: every parameter and buffer is
 replaced by its absolute value, and a round writes its weights into it. So a round costs a forward and a backward of one
-input, a copy and a product; a call on the model itself with other tensors (torch.func) takes twice as long on small
-networks. The model, its buffers, its flags and the generators stay as they are.
+input, a copy and a product (`linears`); a call on the model itself with other tensors (torch.func) takes twice as long
+on small networks. The model, its buffers, its flags and the generators stay as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from torch import nn
 from sparse_ortho.errors import UserError
 from sparse_ortho.masks import plain_name
 from sparse_ortho.probe import Probe
-from sparse_ortho.scores.passes import NORMS, Tensors, gradient, names
+from sparse_ortho.scores.linears import Linears
+from sparse_ortho.scores.passes import NORMS, Tensors, names
 
 ACTIVATIONS = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
@@ -43,6 +44,8 @@ class Flow:
             straighten(self.model)
         known = dict(self.model.named_parameters())
         self.weights = {ours: known[name].requires_grad_() for ours, name in names(probe).items()}
+        self.values = [weight.detach() for weight in self.weights.values()]
+        self.linears = Linears(self.model, self.weights)
         like = next(iter(self.weights.values()))
         self.ones = torch.ones(1, *input_shape(probe), dtype=like.dtype, device=like.device)
         self.devices = sorted({p.device.index for p in known.values() if p.device.type == "cuda"})
@@ -50,8 +53,8 @@ class Flow:
     def scores(self, weights: Tensors, *, logs: bool = False, rescaled: bool = False) -> tuple[Tensors, float]:
         """s of each weight and R; of log-probabilities if `logs`; layers divided by their largest output if asked."""
         with torch.no_grad():
-            for name, weight in weights.items():
-                self.weights[name].copy_(weight).abs_()
+            torch._foreach_copy_(self.values, [weights[name] for name in self.weights])  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_abs_(self.values)  # pyright: ignore[reportPrivateImportUsage]
         with ExitStack() as stack:
             self._keep_generators(stack)
             for path, module in self.model.named_modules() if rescaled else ():
@@ -60,8 +63,10 @@ class Flow:
                     stack.callback(hook.remove)
             output = self.model(self.ones)
             R = (output.log_softmax(1) if logs else output).sum()
-        slope = gradient(R, self.weights)
-        return {name: slope[name].mul_(p.detach()) for name, p in self.weights.items()}, R.item()
+        slopes = self.linears.slopes(R)
+        torch._foreach_mul_(slopes, self.values)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_abs_(slopes)  # pyright: ignore[reportPrivateImportUsage]
+        return dict(zip(self.weights, slopes, strict=True)), R.item()
 
     def _keep_generators(self, stack: ExitStack) -> None:
         """As they were, afterwards; fork_rng takes 0.14 ms where there is no other device, as long as a small pass."""

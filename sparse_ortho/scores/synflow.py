@@ -50,9 +50,9 @@ def synflow(
     if not SMALLEST < R < math.inf:
         scores, R = flow.scores(probe.weights, rescaled=True)
         for name, score in scores.items():
-            if not math.isclose(score.abs().sum().item(), R, rel_tol=1e-6):
+            if not math.isclose(score.sum().item(), R, rel_tol=1e-6):
                 raise UserError(name, "the flow of this network leaves float64, and it has biases or skips around here")
-    return {name: score.abs_() for name, score in scores.items()}
+    return scores
 
 
 @torch.enable_grad()
@@ -66,4 +66,4 @@ def synflow_as_released(
 ) -> Tensors:
     """| dR/dp * p | of the network as it is, with R of log-probabilities, or of logits."""
     flow = remembered(probe, linear=False, double=False)
-    return {name: score.abs_() for name, score in flow.scores(probe.weights, logs=log_softmax)[0].items()}
+    return flow.scores(probe.weights, logs=log_softmax)[0]

@@ -34,17 +34,23 @@ class Files:
             starts = self.starts()
             return [line for cell, seed in sorted(planned) for line in layer_rows(cell, seed, starts.entry(cell, seed))]
         found = (row for row in read_tables(self._paths) if (row["cell"], row["seed"]) in planned)
-        return [row for row in found if ("epoch" in row) == (reads == "curves")]  # one that is tuned reads records too
+        # one that is tuned reads records besides curves, to choose by
+        return [row for row in found if reads == "runs" or ("epoch" in row) == (reads == "curves")]
 
     def starts(self) -> Starts:
         return Bundles(self._paths)
 
 
 def main(job: Job, context: Context, inputs: list[str], outputs: list[str]) -> None:
-    rendered = render(job.more["exhibit"], load_cells(job.more["cells"]), Files(inputs), job.more["published"])
+    files = rendered(job, inputs)
     for path in outputs:
-        write(path, rendered[path.rpartition(".")[2]])
+        write(path, files[path.rpartition(".")[2]])
     context.say(f"{job.more['exhibit']['kind']} {job.bundle}: {outputs[0].rpartition('.')[0]}.*")
+
+
+def rendered(job: Job, inputs: list[str]) -> dict[str, Any]:
+    """The files of a job by suffix."""
+    return render(job.more["exhibit"], load_cells(job.more["cells"]), Files(inputs), job.more["published"])
 
 
 def write(path: str, content: str | bytes) -> None:
@@ -63,7 +69,8 @@ def render(exhibit: dict[str, Any], cells: list[dict[str, Any]], source: Source,
     def draw(exhibit: Row, cells: Sequence[Row]) -> dict[str, Any]:
         named = places(cells)
         mine = [row for row in rows if (row["cell"], row["seed"]) in named]
-        return renderer(exhibit, cells, mine, published) if reads == "records" else renderer(exhibit, cells, mine)
+        published_too = reads in ("records", "runs")
+        return renderer(exhibit, cells, mine, published) if published_too else renderer(exhibit, cells, mine)
 
     if "tune" not in exhibit:
         return draw(exhibit, cells)

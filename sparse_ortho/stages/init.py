@@ -49,11 +49,18 @@ def main(job: Job, context: Context, masks: list[str], output: str, data: Sequen
             row: dict[str, Any] = {"status": "ok", "reason": None, "dense": kept is None}
             row["nonzeros"] = sum(int(np.count_nonzero(weight)) for weight in layers.values())
             row["layers"] = [[name, weight.size, float(active[name].mean())] for name, weight in layers.items()]
+            row |= densities(row["layers"], sum(parameter.numel() for parameter in model.parameters()))
             return Result(row, weights | arrays)
 
         return refusing(initialise)
 
     write(output, job, run(job, context, inputs, make, news))
+
+
+def densities(layers: Sequence[Sequence[Any]], parameters: int) -> dict[str, float]:
+    """What is kept of the weights that masks are of, and of all parameters: biases and normalisation stay whole."""
+    size, kept = sum(size for _, size, _ in layers), sum(size * density for _, size, density in layers)
+    return {"parameters": parameters, "density": kept / size, "density_of_all": (parameters - size + kept) / parameters}
 
 
 def news(row: dict[str, Any]) -> str:

@@ -43,6 +43,8 @@ class Finished:
         rows = [({"cell": cell, "seed": seed}, result.row) for cell, seed, result in found if result]
         if reads == "records":
             return [row["record"] | about for about, row in rows]
+        if reads == "runs":
+            return [line | about for about, row in rows for line in (row["record"], *row["curves"])]
         if reads == "layers":
             return [line for about, row in rows for line in layer_rows(about["cell"], about["seed"], {"row": row})]
         return [line | about for about, row in rows for line in row[reads]]

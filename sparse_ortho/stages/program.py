@@ -157,6 +157,7 @@ def how(job: jobs.Job, text: str, context: Context, started: datetime, seconds: 
         "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
+        "cpu_seconds": round(time.process_time(), 3),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "store": dict(context.store.events),
     }

@@ -16,13 +16,17 @@ HOW = f"{paths.PROVENANCE}/index.html"
 
 
 def main(job: Job, context: Context, output: str) -> None:
-    folder = Path(output).parent
+    write_text(output, page_of(job, Path(output).parent))
+    write_text(HOW, page.provenance([read_json(path) for path in sorted(Path(paths.PROVENANCE).glob("*/*.json"))]))
+    context.say(f"report: {output}")
+
+
+def page_of(job: Job, folder: Path) -> str:
+    """The page as it lies in `folder`, from the exhibits as they are."""
     studies = [study | {"exhibits": [filled(e, folder) for e in study["exhibits"]]} for study in job.more["studies"]]
     provenance = {"env": job.more["env"], "stages": job.more["stages"], "how": os.path.relpath(HOW, folder)}
     shown = {"title": "sparse-ortho", "scale": job.more["scale"], "studies": studies, "provenance": provenance}
-    write_text(output, page.render(shown))
-    write_text(HOW, page.provenance([read_json(path) for path in sorted(Path(paths.PROVENANCE).glob("*/*.json"))]))
-    context.say(f"report: {output}")
+    return page.render(shown)
 
 
 def filled(exhibit: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from sparse_ortho.stages.bundle import Bundles, Context, place_of, refusing, run
 from sparse_ortho.stages.trained import trained_job
 from sparse_ortho.store import Result
 
+TAKEN = ("ticket", "signs")  # roles of other ladders: whose masks, and whose signs
+
 
 def main(job: Job, context: Context, data: str, inits: list[str], tickets: list[str], output: str) -> None:
     below, others, digest = Bundles(inits), Bundles(tickets), read_facts(data)["digest"]
@@ -27,11 +29,11 @@ def main(job: Job, context: Context, data: str, inits: list[str], tickets: list[
     def inputs(task: Task, seed: int) -> dict[str, str]:
         made_from = task.spec["inputs"]
         read = {"data": digest, "init": below.entry(made_from["init"], seed)["digest"]}
-        return read | ({"ticket": others.entry(made_from["ticket"], seed)["digest"]} if "ticket" in made_from else {})
+        return read | {role: others.entry(made_from[role], seed)["digest"] for role in TAKEN if role in made_from}
 
     def make(task: Task, seed: int, scratch: Path) -> Result:
         made_from, tensors = task.spec["inputs"], dict[str, Mapping[str, np.ndarray]]()
-        for role, source in (("init", below), ("ticket", others)):
+        for role, source in (("init", below), *((role, others) for role in TAKEN)):
             if role in made_from:
                 row = source.entry(made_from[role], seed)["row"]
                 if row["status"] != "ok":

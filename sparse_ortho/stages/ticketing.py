@@ -23,11 +23,11 @@ from sparse_ortho.streams import Streams
 from sparse_ortho.tickets.fresh import of_level
 from sparse_ortho.tickets.options import TicketOptions
 from sparse_ortho.tickets.pruning import counted, prunable, pruned, shared
-from sparse_ortho.tickets.resets import masked, restarted
+from sparse_ortho.tickets.resets import masked, restarted, signed
 from sparse_ortho.training.losses import cross_entropy
 
 State = dict[str, torch.Tensor]
-Tensors = Mapping[str, Mapping[str, np.ndarray]]  # role -> what it reads: init (below), train, early, ticket
+Tensors = Mapping[str, Mapping[str, np.ndarray]]  # role -> what it reads: init (below), train, early, ticket, signs
 Images = Callable[[], tuple[Mapping[str, Any], Mapping[str, Any]]]
 
 
@@ -53,7 +53,8 @@ def drawn(spec: Mapping[str, Any], streams: Streams, tensors: Tensors, images: I
     point = states(model, tensors, "early") or states(model, tensors, "init", "rewind") or below
     if options.kind == "reinit":
         point = redrawn(spec, kept, of_level(streams, spec["level"]), images)
-    weights = masked(restarted(trained or point, point, options.reset, model, maskable(model)), kept)
+    weights = restarted(trained or point, point, options.reset, model, maskable(model))
+    weights = masked(signed(weights, states(model, tensors, "signs"), maskable(model)), kept)
     return result(spec, model, weights, kept, point, sum(counted(active).values()))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_ortho.artifacts import read_facts, read_tensors, write_table
 from sparse_ortho.plan.job import Job, Task
 from sparse_ortho.stages.bundle import Bundles, Context, Made, from_start, identity_facts, run, streams_of
+from sparse_ortho.stages.seeds_together import SeedsTogether
 from sparse_ortho.store import Result
 from sparse_ortho.training.columns import CURVE_COLUMNS, RECORD_COLUMNS
 from sparse_ortho.training.launched import launched
@@ -28,7 +29,8 @@ def main(job: Job, context: Context, data: str, inits: list[str], records: str, 
 def seeds(job: Job, context: Context, data: str, inits: list[str]) -> list[Made]:
     """Every seed of the job, trained or served. A process that was started as another rank than 0 ends in here."""
     training = Training(job, context, data, inits)
-    return run(job, context, training.inputs, training.make, news)
+    together = SeedsTogether(training)
+    return run(job, context, training.inputs, together.make, news, together.made)
 
 
 class Training:
@@ -49,19 +51,27 @@ class Training:
     def make(self, task: Task, seed: int, scratch: Path, parts: Sequence[Part] = ()) -> Result:
         """One seed trained; `parts` only look on."""
         start = self.starts.entry(task.spec["inputs"]["init"], seed)["row"]
-        about = {key: start[key] for key in ("level",) if key in start}
+        about = self.about(start)
         if start["status"] != "ok":
             return Result({"record": about | {"status": start["status"], "reason": start["reason"]}, "curves": []})
         if self.job.env["device"] == "cuda":
             self.context.devices(max(ranks(other) for other in self.job.cells))
         from sparse_ortho.stages.training import train_task
 
+        images, tensors = self.pictures(), self.starts.tensors(task.spec["inputs"]["init"], seed)
+        place = (self.job.env["device"], self.context, scratch, seed)
+        result = train_task(task, streams_of(task, seed), images, tensors, *place, parts)
+        return Result(result.row | {"record": result.row["record"] | about}, result.tensors)
+
+    def about(self, start: Mapping[str, Any]) -> dict[str, Any]:
+        """What a record says of the weights that a seed starts from."""
+        return {key: start[key] for key in ("level",) if key in start}
+
+    def pictures(self) -> dict[str, Any]:
+        """The data set, read once a process; what training makes of it is kept there too."""
         if not self.images:
             self.images["arrays"], self.images["facts"] = read_tensors(self.data)
-        tensors = self.starts.tensors(task.spec["inputs"]["init"], seed)
-        place = (self.job.env["device"], self.context, scratch, seed)
-        result = train_task(task, streams_of(task, seed), self.images, tensors, *place, parts)
-        return Result(result.row | {"record": result.row["record"] | about}, result.tensors)
+        return self.images
 
 
 def ranks(task: Task) -> int:

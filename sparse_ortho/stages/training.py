@@ -40,14 +40,9 @@ def train_task(
     seed: int,
     more: Sequence[Part] = (),
 ) -> Result:
-    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in task.spec["train"].items()}
-    options = TrainOptions(**given)
-    place = prepare(device, options.threads)
-    if "splits" not in images:  # once a process: every seed and cell of a bundle trains on the same tensors
-        images["splits"] = resident(images["arrays"], images["facts"]["facts"], place)
-    model = build(task.spec)
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in split(start, "weights")})
-    masks = {name: torch.from_numpy(array) for name, array in split(start, "masks")} or None
+    options = train_options(task)
+    place = on_device(images, device, options)
+    model, masks = network_of(task, start)
     parts: list[Part] = []
     if "rule" in task.spec:
         masks = masks or {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in maskable(model).items()}
@@ -70,3 +65,23 @@ def train_task(
             outcome = train_together(*network, folder=scratch, **mine)
     kept = {name: array for part in parts for name, array in part.arrays().items()}
     return Result({"record": outcome.record, "curves": outcome.curves}, run_arrays(model, masks) | kept)
+
+
+def train_options(task: Task) -> TrainOptions:
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in task.spec["train"].items()}
+    return TrainOptions(**given)
+
+
+def on_device(images: Any, device: str, options: TrainOptions) -> torch.device:
+    """The device, with the data set there: once a process, as all seeds of a bundle train on the same tensors."""
+    place = prepare(device, options.threads)
+    if "splits" not in images:
+        images["splits"] = resident(images["arrays"], images["facts"]["facts"], place)
+    return place
+
+
+def network_of(task: Task, start: Any) -> tuple[torch.nn.Module, dict[str, torch.Tensor] | None]:
+    """The initialised network and its masks."""
+    model = build(task.spec)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in split(start, "weights")})
+    return model, {name: torch.from_numpy(array) for name, array in split(start, "masks")} or None

@@ -6,6 +6,10 @@
     norm        parameters and statistics of normalisation layers; everything else stays
     nothing     w = trained w                  (learning-rate rewinding: Renda, Frankle, Carbin, ICLR 2020)
 
+`signed` afterwards takes the signs of another run, which that program reads from lists it stored:
+
+    w = |w| sign(theirs)        of maskable weights that the other run has
+
 p are the weights at the point that is gone back to. The parts are those of the program beside Gadhikar, Burkholz,
 "Masks, Signs, And Learning Rate Rewinding", ICLR 2024. A trained weight of exactly 0 has the sign of its zero.
 Not from that program: normalisation takes its running statistics along, and the optimizer always starts anew (there
@@ -35,6 +39,18 @@ def restarted(
 ) -> Weights:
     """The whole state that a level starts from, before it is masked."""
     return {name: RESETS[reset](trained[name], point[name], _part(name, model, maskable)) for name in trained}
+
+
+def signed(
+    state: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor], maskable: Mapping[str, object]
+) -> Weights:
+    """The signs of another run; a weight that it has pruned, or that is 0 there, keeps its own."""
+    return {
+        name: torch.where(theirs[name] != 0, torch.copysign(value, theirs[name]), value)
+        if name in maskable and name in theirs
+        else value
+        for name, value in state.items()
+    }
 
 
 def _amplitudes(trained: torch.Tensor, point: torch.Tensor, part: str) -> torch.Tensor:

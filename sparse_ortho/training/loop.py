@@ -41,6 +41,30 @@ def train_seed(
     ranks: Alone | None = None,
 ) -> Outcome:
     """Train `model` in place on the parts that `resident` made. A run that diverges ends early and says why."""
+    run = begun(model, splits, masks, options, streams, device, parts=parts, checkpoint=checkpoint, ranks=ranks)
+    if news:
+        news.begin(run)
+    while unfinished(run):
+        train_epoch(run, checkpoint, news)
+        end_epoch(run, news)
+        if checkpoint:
+            checkpoint.after_step(run)
+    return finished(run)
+
+
+def begun(
+    model: torch.nn.Module,
+    splits: Mapping[str, Split],
+    masks: Mapping[str, torch.Tensor] | None,
+    options: TrainOptions,
+    streams: Streams,
+    device: torch.device,
+    *,
+    parts: Sequence[Part] = (),
+    checkpoint: Checkpointer | None = None,
+    ranks: Alone | None = None,
+) -> Run:
+    """A run before its first step, or where its checkpoint left it."""
     ranks = ranks or Alone()
     if options.ranks != ranks.size:
         raise UserError("train.ranks", "is for train_together, which starts the other processes", found=options.ranks)
@@ -63,22 +87,11 @@ def train_seed(
         # Streamed pictures are decoded to be trained on; once more for the first point of a curve costs an epoch.
         shown = {part: split for part, split in splits.items() if part != "train" or not split.streamed}
         run.curves.append(curve_row(0, 0, clock.lr, evaluate(model, shown, ranks)) | row_of(parts))
+    return run
 
-    if news:
-        news.begin(run)
-    while clock.epoch < options.epochs and not failure(run):
-        train_epoch(run, checkpoint, news)
-        run.curves.append(finished_epoch(run))
-        if news:
-            news.after_epoch(run)
-        if checkpoint:
-            checkpoint.after_step(run)
 
-    for part in parts:
-        part.end(run)
-    reason = failure(run)
-    status = {"status": "diverged" if reason else "ok", "reason": reason}
-    return Outcome(status | selected(run.curves) | kept(model, run.masks) | told(parts), run.curves)
+def unfinished(run: Run) -> bool:
+    return run.clock.epoch < run.options.epochs and not failure(run)
 
 
 def train_epoch(run: Run, checkpoint: Checkpointer | None, news: News | None) -> None:
@@ -89,6 +102,25 @@ def train_epoch(run: Run, checkpoint: Checkpointer | None, news: News | None) ->
             news.after_step(run)
         if checkpoint:
             checkpoint.after_step(run)
+    stepped(run)
+
+
+def stepped(run: Run) -> None:
+    """After the last step of an epoch."""
     for part in run.parts:
         part.end_epoch(run)
     run.ranks.end_epoch(run)
+
+
+def end_epoch(run: Run, news: News | None) -> None:
+    run.curves.append(finished_epoch(run))
+    if news:
+        news.after_epoch(run)
+
+
+def finished(run: Run) -> Outcome:
+    for part in run.parts:
+        part.end(run)
+    reason = failure(run)
+    status = {"status": "diverged" if reason else "ok", "reason": reason}
+    return Outcome(status | selected(run.curves) | kept(run.model, run.masks) | told(run.parts), run.curves)

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from sparse_ortho.masks import maskable, plain_name
+from sparse_ortho.training.light import light
 from sparse_ortho.training.options import TrainOptions
 
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -25,14 +26,14 @@ def optimizer(options: TrainOptions, model: nn.Module) -> torch.optim.Optimizer:
     common: dict[str, Any] = {"lr": options.lr, "fused": fused, "foreach": not fused}
     if options.optimizer == "sgd":
         nesterov = options.nesterov and options.momentum > 0
-        made = torch.optim.SGD(groups, momentum=options.momentum, nesterov=nesterov, **common)
+        made = light(torch.optim.SGD)(groups, momentum=options.momentum, nesterov=nesterov, **common)
         if options.precision == "fp16" and options.momentum:
             # Begun at 0: where float16 skips the first step, torch 2.15's fused kernel leaves it as memory was.
             for parameter in model.parameters():
                 made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return made
     kind = torch.optim.Adam if options.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, betas=options.betas, eps=options.eps, **common)
+    return light(kind)(groups, betas=options.betas, eps=options.eps, **common)
 
 
 def decay_groups(options: TrainOptions, model: nn.Module) -> list[dict[str, Any]]:

@@ -10,9 +10,14 @@ from sparse_ortho.training.state import Run
 
 
 def train_step(run: Run, x: torch.Tensor, y: torch.Tensor) -> None:
-    options = run.options
     for group in run.optimizer.param_groups:
         group["lr"] = run.clock.lr
+    advance(run, *gradient(run, x, y))
+
+
+def gradient(run: Run, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Leaves the gradient of the mean loss in the parameters; this mean, and how many images were classified right."""
+    options = run.options
     with run.ranks.noise(run), run.precision.passes():
         logits = logits_of(run.forward(x))
     loss = next((own for part in run.parts if (own := part.loss(logits, y)) is not None), None)
@@ -22,12 +27,16 @@ def train_step(run: Run, x: torch.Tensor, y: torch.Tensor) -> None:
     run.optimizer.zero_grad(set_to_none=True)
     run.precision.backward(loss)
     right = (logits.detach().argmax(1) == y).sum()
-    mean, right = run.ranks.summed(run, loss.detach(), right)
+    return run.ranks.summed(run, loss.detach(), right)
+
+
+def advance(run: Run, mean: torch.Tensor, right: torch.Tensor) -> None:
+    """The step, once its gradient is there."""
     run.precision.unscale(run.optimizer)
     for part in run.parts:
         part.before_step(run)
-    if options.clip_norm:
-        clip(run, options.clip_norm)
+    if run.options.clip_norm:
+        clip(run, run.options.clip_norm)
     if run.precision.step(run.optimizer):
         for part in run.parts:
             part.after_step(run)

@@ -1,12 +1,12 @@
 """Where a network can take a ghost skip: which layer's input goes around it, and what the branch is added to.
 
-    residual block of two convolutions, act(BN(conv)):   from the input of each convolution to the output of its BN
+    block of two or three convolutions, act(BN(conv)):   from the input of each convolution to the output of its BN
     the same with BN and activation first:               to the output of the convolution itself
     identity:                                            the same where the shape stays, and square linear layers
 
-So a branch is always added before an activation, as in the released code. Its blocks of three convolutions
-(bottlenecks) have no branch there, and have none here. Blocks are known by what their layers are called, as in ours and
-torchvision's: conv1, bn1, conv2, bn2.
+So a branch is always added before an activation, as in the released code. Not from there: blocks of three convolutions
+(bottlenecks), which it leaves as they are. Blocks are known by what their layers are called, as in ours and
+torchvision's: conv1, bn1, conv2, bn2, and conv3, bn3; BN comes first where a block has bn1 before conv1.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
-
-from sparse_ortho.models.wide_resnet import PreactivationBlock
 
 
 @dataclass(frozen=True)
@@ -29,18 +27,18 @@ class Place:
 
 
 def convolutions(model: nn.Module) -> Iterator[tuple[Place, nn.Conv2d]]:
-    """The convolutions of all residual blocks of two."""
+    """The convolutions of all blocks of two or three."""
     for path, block in model.named_modules():
-        if hasattr(block, "conv3"):
-            continue
-        for number in (1, 2):
-            layer, norm = getattr(block, f"conv{number}", None), getattr(block, f"bn{number}", None)
-            if not isinstance(layer, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
-                break
-            if not isinstance(getattr(block, "conv2", None), nn.Conv2d):  # a stem that is called conv1
-                break
-            sink = layer if isinstance(block, PreactivationBlock) else norm
-            yield Place(f"{path}.conv{number}" if path else f"conv{number}", layer, sink), layer
+        layers = dict(block.named_children())
+        pairs = [(f"conv{n}", f"bn{n}") for n in ((1, 2, 3) if "conv3" in layers else (1, 2))]
+        found = [(name, layers.get(name), layers.get(norm)) for name, norm in pairs]
+        if not all(isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d) for _, conv, bn in found):
+            continue  # also a stem that is called conv1
+        order = list(layers)
+        first = order.index("bn1") < order.index("conv1")
+        for name, layer, norm in found:
+            assert isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+            yield Place(f"{path}.{name}" if path else name, layer, layer if first else norm), layer
 
 
 def squares(model: nn.Module) -> Iterator[Place]:

@@ -233,7 +233,7 @@ def check_start(
     wanted: dict[str, dict[str, Any]] = {
         "orthogonal": {"gain": gain, "kernel": kernel},
         "default": {},
-        "vgg": {},
+        "vgg": {"mode": 0.0},
         "isometry@as_released": {"gain": gain, "start": "orthogonal", "steps": steps, "lr": 0.1},
         "eoi": {"gain": gain, "more_nonzeros": more_nonzeros, "shuffle": False},
         "eoi_structured": {"gain": gain},

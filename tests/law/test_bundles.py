@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sparse_ortho.plan.bundles import Bundle, pack
 from sparse_ortho.plan.identity import Node
+from sparse_ortho.plan.layout import Layout
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "eoi-quick"
@@ -160,6 +162,28 @@ def test_names_are_unique_and_match_the_wildcard_of_the_rules(cells: Cells, size
     names = [bundle.name for bundle in cells.pack(size)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(constraint[1], name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("study", "scale", "name", "several"),
+    [
+        ("er_lottery", "made", "made_table", True),
+        ("synflow", "paper", "cifar100", True),
+        ("eoi", "quick", "digits", False),
+    ],
+)
+def test_no_process_reads_two_forms_of_a_data_set(study: str, scale: str, name: str, several: bool) -> None:
+    """Standardised and not, say: programs take one data artifact. One without options keeps the plain names."""
+    layout = Layout({"studies": [study], "scale": scale, "device": "cpu"})
+    forms = [node for node in layout.study(study).nodes("data") if node.data == name]
+    assert (len(forms) > 1) == several
+    for stage in ("mask", "init", "ticket", "train", "measure"):
+        for bundle in layout.bundles(study, stage).values():
+            read = {node.inputs["data"] for node in bundle.nodes if "data" in node.inputs}
+            assert len(read) <= 1, bundle.name
+            assert layout.inputs(stage, bundle.name, "data") == [f"results/data/{one}.safetensors" for one in read]
+            if read == {forms[0].id} and forms[0].spec["data"] == {"name": name}:
+                assert re.fullmatch(r"(l\d+)?(all|b[01]+|[0-9a-f]{12})", bundle.name.split("-")[4])
 
 
 def test_seeds_of_a_bundle_are_those_planned() -> None:

@@ -412,7 +412,7 @@ def test_from_stop_on_top_kast_trains_a_alone() -> None:
 def test_where_few_weights_are_not_zero_the_rest_of_b_is_drawn() -> None:
     theta = {"a": torch.tensor([[2.0, 0, 0, 1, 0, 0]])}
     ties = {"a": torch.tensor([[0.5, 0.2, 0.9, 0.5, 0.1, 0.6]], dtype=torch.float64)}
-    inner, outer = top_kast.forward_and_backward(theta, {"a": 1}, {"a": 4}, ties)
+    inner, outer = top_kast.forward_and_backward(theta, {"a": 1}, {"a": 4}, lambda name, _: ties[name])
     assert (text(inner["a"]), text(outer["a"])) == ("100000", "101101")
 
 

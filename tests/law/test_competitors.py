@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from sparse_ortho.artifacts import canonical
 from sparse_ortho.budgets import budget
 from sparse_ortho.errors import UserError
 from sparse_ortho.masks import Masks, maskable
@@ -22,17 +20,18 @@ from sparse_ortho.training.loop import train_seed
 from sparse_ortho.training.options import TrainOptions
 from sparse_ortho.training.resident import resident
 from sparse_ortho.training.rewired import Rewired
-from sparse_ortho.training.together import train_together
-from tests.law.test_rewiring_training import (
+from tests.law.rule_runs import (
     KINDS,
     OPTIMIZERS,
-    Double,
     Stop,
-    StopAfter,
     backward,
     batches,
+    engine_run,
     everything,
+    interrupted,
+    refuse_other_masks_of_two_ranks,
     start,
+    train,
 )
 from tests.law.test_training import CPU, FACTS, half_masks, network, toy
 
@@ -92,23 +91,9 @@ def test_masked_weights_are_zero_and_the_count_is_the_rules_own_after_every_step
 @pytest.mark.parametrize("rule", METHODS)
 def test_a_resumed_training_is_the_same_to_the_bit(rule: str, kind: str) -> None:
     model, whole = fresh(rule, kind, 5)
-    data = list(batches(16))
-    for x, y in data:
-        backward(model, x, y)
-        whole.step()
+    train(whole, model, 16)
     for cut in (1, 4, 9):
-        first, begun = fresh(rule, kind, 5)
-        for x, y in data[:cut]:
-            backward(first, x, y)
-            begun.step()
-        saved = (first.state_dict(), begun.optimizer.state_dict(), begun.state_dict())
-        second, resumed = fresh(rule, kind, 5)
-        second.load_state_dict(saved[0])
-        resumed.optimizer.load_state_dict(saved[1])
-        resumed.load_state_dict(saved[2])
-        for x, y in data[cut:]:
-            backward(second, x, y)
-            resumed.step()
+        (second, resumed), _ = interrupted(lambda: fresh(rule, kind, 5), 16, cut)
         assert everything(second, resumed) == everything(model, whole)
         assert resumed.report() == whole.report()
 
@@ -147,21 +132,7 @@ ENGINE = {rule: {k: TEXT[k].format(v) if k in TEXT else v for k, v in told.items
 
 
 def run(rule: str, stop: int = 0, checkpoint: Checkpointer | None = None, **options: Any) -> tuple[Any, ...]:
-    """A training by the engine, and all that it leaves behind."""
-    torch.set_num_threads(1)
-    model = network()
-    masks = half_masks(model)
-    if rule in DENSE:
-        masks = {name: torch.ones_like(mask) for name, mask in masks.items()}
-    parts = [Rewired(load("rules", rule)(**ENGINE[rule])), StopAfter(stop)]
-    given = TrainOptions(**{"epochs": 3, "batch_size": 5, "lr": 0.05, **options})
-    outcome = train_seed(
-        model, resident(toy(), FACTS, CPU), masks, given, Streams(3), CPU, parts=parts, checkpoint=checkpoint
-    )
-    for name, mask in masks.items():
-        assert not model.get_parameter(name)[~mask].any()
-    weights = {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
-    return weights, Masks(masks).digest(), canonical(outcome.record), canonical(outcome.curves)
+    return engine_run(rule, ENGINE[rule], stop, checkpoint, dense=rule in DENSE, **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -195,22 +166,7 @@ def test_a_record_says_what_masks_do_not(rule: str, fact: str) -> None:
 
 
 def test_two_ranks_hold_the_masks_of_one(tmp_path: Path) -> None:
-    """The loop itself compares the masks and weights of all ranks after every epoch."""
-    found = {}
-    for ranks in (1, 2):
-        model = Double()
-        masks = half_masks(model)
-        options = TrainOptions(epochs=2, batch_size=6, lr=0.05, ranks=ranks)
-        given = (model, resident(toy(24), FACTS, CPU), masks, options, Streams(3), CPU)
-        parts = [Rewired(load("rules", "deepr")(temperature=1e-3, l1=1e-2))]
-        if ranks == 1:
-            train_seed(*given, parts=parts)
-        else:
-            train_together(*given, parts=parts, folder=tmp_path)
-        found[ranks] = (Masks(masks).digest(), [value.numpy() for value in model.state_dict().values()])
-    assert found[1][0] == found[2][0] != Masks(half_masks(Double())).digest()
-    for one, two in zip(found[1][1], found[2][1], strict=True):
-        np.testing.assert_allclose(one, two, atol=1e-9)
+    refuse_other_masks_of_two_ranks("deepr", {"temperature": 1e-3, "l1": 1e-2}, tmp_path)
 
 
 # --- what a caller is told

@@ -93,6 +93,20 @@ def test_the_k_largest_scores_of_the_frame_are_chosen(frame: list[int], options:
     assert one_layer(SCORES, frame, **options) == expected
 
 
+@pytest.mark.parametrize(("scope", "who"), [("layer", "weight"), ("global", "the network")])
+def test_a_mask_with_less_than_k_weights_keeps_all_of_them_and_says_so(
+    scope: Any, who: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = [1, 0, 1, 0, 0, 0, 0, 1]
+    assert one_layer(SCORES, frame, final_density=0.5, scope=scope) == frame
+    assert [record.getMessage() for record in caplog.records] == [
+        f"edge_popup: {who} keeps all 3 weights of its mask, not 4"
+    ]
+    caplog.clear()
+    one_layer(SCORES, frame, final_density=0.375, scope=scope)
+    assert not caplog.records
+
+
 def test_of_equal_scores_the_first_are_chosen() -> None:
     assert one_layer([0.5] * 8, [0, 1, 1, 0, 1, 1, 1, 1], final_density=0.4) == [0, 1, 1, 0, 1, 0, 0, 0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,17 @@ def test_the_coverage_is_that_of_random_networks() -> None:
     rng = np.random.default_rng(0)
     held = sum(theory.covered(density, weights, copies, rng) for _ in range(3000))
     assert stats.binomtest(held, 3000, exact).pvalue > 1e-4
+
+
+def test_a_draw_holds_no_more_than_a_number_for_each_row_of_links() -> None:
+    """A thousand weights at density 0.02 need some 800 copies: all of their links would be 3 GB."""
+    copies = theory.whole_widths([0.02] * 2, [1000] * 2, 0.1)
+    tracemalloc.start()
+    theory.covered([0.02] * 2, [1000] * 2, copies, np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    rows = 1000 * copies[1]  # each of them of copies[0] links
+    assert copies[0] * rows > 3e8 and 8 * rows <= peak < 4 * 8 * rows
 
 
 def test_an_actual_masked_matrix_is_covered_as_the_formula_says() -> None:

@@ -19,6 +19,7 @@ from sparse_ortho.linalg.haar import haar
 from sparse_ortho.masks import Masks, maskable
 from sparse_ortho.probe import Probe
 from sparse_ortho.prune import make_masks
+from sparse_ortho.stages.init import densities
 from sparse_ortho.streams import Streams
 
 law = settings(deadline=None, derandomize=True)
@@ -192,6 +193,28 @@ def test_an_eoi_net_without_activations_has_singular_values_one():
         @ model.get_parameter("0.weight").double()
     )
     assert (torch.linalg.svdvals(product) - 1).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "name", ["eoi", "eoi@as_released", "eoi_structured", "sao", "orthogonal", "max_sparse_orthogonal", "ortho_repair"]
+)
+def test_a_network_in_float64_is_orthogonal_to_twelve_digits_and_in_float32_to_six(name):
+    errors = []
+    for kind in (torch.float64, torch.float32):
+        model = nn.Sequential(nn.Linear(32, 64), nn.Linear(64, 32)).to(kind)
+        masks = None if name in ("orthogonal", "ortho_repair") else make_masks(model, 0.5, layers="uniform", seed=0)
+        initialize_(model, masks, name, seed=0)
+        weights = [weight.detach() for weight in maskable(model).values()]
+        wide = [weight.double().numpy() if len(weight) == 32 else weight.double().numpy().T for weight in weights]
+        errors.append(max(np.abs(w @ w.T - np.eye(32)).max() for w in wide))
+        assert all(weight.dtype == kind for weight in weights)
+    assert errors[0] < 1e-12 < errors[1] < 5e-7
+
+
+def test_densities_of_weights_and_of_all_parameters_by_hand():
+    """10 of 40 and 5 of 10 weights stay, beside 8 biases: 15 of 50, and 23 of 58."""
+    found = densities([["a", 40, 0.25], ["b", 10, 0.5]], 58)
+    assert found == {"parameters": 58, "density": 0.3, "density_of_all": 23 / 58}
 
 
 def test_layers_without_a_mask_are_dense_and_pay_nothing():

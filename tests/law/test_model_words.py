@@ -43,6 +43,7 @@ MEANT: dict[str, dict[str, Any]] = {
     "vgg-D": {"name": "vgg_d"},
     "vgg-like": {"name": "vgg_like"},
     "conv": {"name": "deep_conv"},
+    "ConvNet_CIFAR10": {"name": "chollet_convnet"},
     "van4": {"name": "vanilla", "depth": 4},
     "van1024": {"name": "vanilla", "depth": 1024},
     "cifar_resnet": {"name": "resnet"},

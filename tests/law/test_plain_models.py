@@ -107,6 +107,12 @@ def _conv_cifar10(o: Oracle, x: np.ndarray) -> np.ndarray:
     return o.linear(relu(o.conv(x)).mean((2, 3)))
 
 
+def _convnet_cifar10(o: Oracle, x: np.ndarray) -> np.ndarray:
+    for _ in range(4):
+        x = pool(relu(o.conv(x, pad=1)))
+    return o.linear(relu(o.conv(x, pad=1)))
+
+
 def _deep_conv(o: Oracle, x: np.ndarray) -> np.ndarray:
     for stride in (1, 2, 2, 1, 1):
         x = np.tanh(o.conv(x, stride=stride, pad=1, mode="wrap"))
@@ -143,6 +149,8 @@ FORWARD: list[tuple[str, dict[str, Any], tuple[int, ...], Any]] = [
     ("vgg_d", {}, (3, 32, 32), _vgg_snip(2)),
     ("vgg_like", {}, (1, 32, 33), _vgg_snip(1)),
     ("conv_cifar10", {}, (3, 32, 32), _conv_cifar10),
+    ("chollet_convnet", {}, (3, 32, 32), _convnet_cifar10),
+    ("chollet_convnet", {}, (1, 17, 34), _convnet_cifar10),
     ("deep_conv", {"depth": 8, "width": 4}, (3, 32, 32), _deep_conv),
     ("deep_conv", {"depth": 8, "width": 4}, (1, 5, 9), _deep_conv),
     ("vanilla", {"depth": 6, "width": 4}, (3, 32, 32), _vanilla),
@@ -210,7 +218,7 @@ def test_maps_of_vgg_c_grow_at_its_padded_1x1_kernels() -> None:
 # activations -------------------------------------------------------------------------------------------------------
 
 PLAIN = [
-    *("alexnet", "conv_cifar10", "deep_conv", "lenet300_100", "lenet5", "mlp", "tabular"),
+    *("alexnet", "chollet_convnet", "conv_cifar10", "deep_conv", "lenet300_100", "lenet5", "mlp", "tabular"),
     *("vanilla", "vgg", "vgg_c", "vgg_d", "vgg_imagenet", "vgg_like"),
 ]
 
@@ -227,6 +235,7 @@ def test_every_layer_but_the_last_has_an_activation_of_its_own(name: str) -> Non
 
 LEAST = {
     "alexnet": 7,
+    "chollet_convnet": 16,
     "conv_cifar10": 18,
     "deep_conv": 5,
     "lenet5": 16,

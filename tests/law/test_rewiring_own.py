@@ -15,6 +15,7 @@ import sparse_ortho as so
 from sparse_ortho.errors import UserError
 from sparse_ortho.plan import digest
 from sparse_ortho.plan.identity import resolve_cell
+from sparse_ortho.registry import load
 from tests.law.test_rewiring_released import RAW
 
 SOURCE = """
@@ -159,3 +160,9 @@ def test_it_drops_and_grows_what_it_says(folder: Path) -> None:
 def test_mistakes_in_a_function_are_one_sentence(folder: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         trained(**options)
+
+
+@pytest.mark.parametrize("rule", ["dst", "granet", "sparse_momentum"])
+def test_a_rule_that_lets_weights_grow_cannot_be_told_to_let_none(rule: str) -> None:
+    with pytest.raises(UserError, match=rf"rule\.{rule}\.growth: unknown choice"):
+        load("rules", rule)(growth="none")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 import sparse_ortho as so
-from sparse_ortho.artifacts import canonical
 from sparse_ortho.budgets import budget
 from sparse_ortho.errors import UserError
 from sparse_ortho.masks import Masks
-from sparse_ortho.prune import make_masks
 from sparse_ortho.registry import load
 from sparse_ortho.rewiring import drops, growth
 from sparse_ortho.rewiring.engine import Criteria
@@ -25,19 +21,21 @@ from sparse_ortho.rewiring.rule import Rule
 from sparse_ortho.rewiring.sparse_training import SparseTraining
 from sparse_ortho.streams import Streams
 from sparse_ortho.training.checkpoint import Checkpointer
-from sparse_ortho.training.loop import train_seed
-from sparse_ortho.training.options import TrainOptions
-from sparse_ortho.training.parts import Part
-from sparse_ortho.training.resident import resident
-from sparse_ortho.training.rewired import Rewired
-from sparse_ortho.training.together import train_together
-from tests.law.test_training import CPU, FACTS, half_masks, network, toy
+from tests.law.rule_runs import (
+    KINDS,
+    OPTIMIZERS,
+    Stop,
+    backward,
+    batches,
+    engine_run,
+    everything,
+    interrupted,
+    refuse_other_masks_of_two_ranks,
+    start,
+    train,
+)
+from tests.law.test_training import half_masks, network
 
-OPTIMIZERS: dict[str, Any] = {
-    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-2),
-    "adam": lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=1e-2),
-    "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=1e-2, amsgrad=True),
-}
 FEW: dict[str, dict[str, Any]] = {  # updates every second step, to density 0.2 where a rule thins out
     "dst": {},
     "gmp": {"final_density": 0.2},
@@ -47,36 +45,6 @@ FEW: dict[str, dict[str, Any]] = {  # updates every second step, to density 0.2 
     "sparse_momentum": {},
     "static": {},
 }
-
-
-def start(kind: str = "sgd", density: float = 0.4) -> tuple[nn.Module, torch.optim.Optimizer, Masks]:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 3))
-    return model, OPTIMIZERS[kind](model.parameters()), make_masks(model, density, seed=1)
-
-
-def batches(steps: int, seed: int = 2) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
-        x = torch.randn(16, 6, generator=generator)
-        yield x, (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
-
-
-def backward(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
-    model.zero_grad()
-    cross_entropy(model(x), y).backward()
-
-
-def train(sparse: SparseTraining, model: nn.Module, steps: int, seed: int = 2) -> None:
-    for x, y in batches(steps, seed):
-        backward(model, x, y)
-        sparse.step()
-
-
-def everything(model: nn.Module, sparse: SparseTraining) -> list[bytes]:
-    weights = [value.numpy().tobytes() for value in model.state_dict().values()]
-    kept = [v.numpy().tobytes() for s in sparse.optimizer.state_dict()["state"].values() for v in s.values()]
-    return weights + kept + [mask.numpy().tobytes() for mask in sparse.masks.values()]
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
@@ -290,45 +258,19 @@ def test_lengths_of_time_are_steps_epochs_or_fractions() -> None:
 @pytest.mark.parametrize("rule", ["rigl", "set", "sparse_momentum", "granet"])
 @pytest.mark.parametrize("cut", [1, 6, 7])
 def test_a_resumed_training_is_the_same_to_the_bit(rule: str, cut: int) -> None:
-    def fresh(seed: int) -> tuple[nn.Module, SparseTraining]:
+    def fresh() -> tuple[nn.Module, SparseTraining]:
         model, optimizer, masks = start(density=0.4)
-        return model, SparseTraining(model, optimizer, masks, rule, every=3, stop=12, seed=seed, **FEW[rule])
+        return model, SparseTraining(model, optimizer, masks, rule, every=3, stop=12, seed=5, **FEW[rule])
 
-    model, whole = fresh(5)
+    model, whole = fresh()
     train(whole, model, 14)
-    first, begun = fresh(5)
-    data = list(batches(14))
-    for x, y in data[:cut]:
-        backward(first, x, y)
-        begun.step()
-    saved = (first.state_dict(), begun.optimizer.state_dict(), begun.state_dict())
-    second, resumed = fresh(5)
-    second.load_state_dict(saved[0])
-    resumed.optimizer.load_state_dict(saved[1])
-    resumed.load_state_dict(saved[2])
-    for x, y in data[cut:]:
-        backward(second, x, y)
-        resumed.step()
+    (second, resumed), saved = interrupted(fresh, 14, cut)
     assert everything(second, resumed) == everything(model, whole)
     assert resumed.report() == whole.report()
     with pytest.raises(UserError, match="state: belongs to another rule"):
-        resumed.load_state_dict(saved[2] | {"rule": "other"})
+        resumed.load_state_dict(saved | {"rule": "other"})
     with pytest.raises(UserError, match="state: holds masks of other parameters"):
-        resumed.load_state_dict(saved[2] | {"masks": {"9.weight": torch.ones(1)}})
-
-
-class Stop(Exception):
-    pass
-
-
-class StopAfter(Part):
-    def __init__(self, steps: int):
-        self.left = steps
-
-    def after_step(self, run: Any) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise Stop
+        resumed.load_state_dict(saved | {"masks": {"9.weight": torch.ones(1)}})
 
 
 ENGINE: dict[str, dict[str, Any]] = {
@@ -338,26 +280,10 @@ ENGINE: dict[str, dict[str, Any]] = {
     "granet": {"every": "2it", "final_density": 0.2},
     "dst": {"every": "2it", "moment": "before_step"},
 }
-KINDS: dict[str, dict[str, Any]] = {
-    "sgd": {"clip_norm": 0.5},
-    "adam-averaged": {"optimizer": "adam", "lr": 0.01, "ema": 0.8},
-    "fp16": {"precision": "fp16"},
-}
 
 
 def run(rule: str, stop: int = 0, checkpoint: Checkpointer | None = None, **options: Any) -> tuple[Any, ...]:
-    """A training by the engine, and all that it leaves behind."""
-    torch.set_num_threads(1)
-    model = network()
-    masks, parts = half_masks(model), [Rewired(load("rules", rule)(**ENGINE[rule])), StopAfter(stop)]
-    given = TrainOptions(**{"epochs": 3, "batch_size": 5, "lr": 0.05, **options})
-    data = resident(toy(), FACTS, CPU)
-    outcome = train_seed(model, data, masks, given, Streams(3), CPU, parts=parts, checkpoint=checkpoint)
-    weights = {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
-    for name, mask in masks.items():
-        assert not model.get_parameter(name)[~mask].any()
-    digest = Masks(masks).digest()
-    return weights, digest, canonical(outcome.record), canonical(outcome.curves), outcome.record["nonzeros"]
+    return engine_run(rule, ENGINE[rule], stop, checkpoint, **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -393,32 +319,8 @@ def test_a_rule_that_would_never_act_is_refused(monkeypatch: Any) -> None:
     assert run("rigl", epochs=0)[2].count('"steps":0') == 1  # where nothing is trained, nothing is missing
 
 
-class Double(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.inside = network().double()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.inside(x.double())
-
-
 def test_two_ranks_hold_the_masks_of_one(tmp_path: Path) -> None:
-    """The loop itself compares the masks of all ranks after every epoch; in float64 rounding changes no order."""
-    found = {}
-    for ranks in (1, 2):
-        model = Double()
-        masks = half_masks(model)
-        options = TrainOptions(epochs=2, batch_size=6, lr=0.05, ranks=ranks)
-        given = (model, resident(toy(24), FACTS, CPU), masks, options, Streams(3), CPU)
-        parts = [Rewired(load("rules", "rigl")(every="2it"))]
-        if ranks == 1:
-            train_seed(*given, parts=parts)
-        else:
-            train_together(*given, parts=parts, folder=tmp_path)
-        found[ranks] = (Masks(masks).digest(), [value.numpy() for value in model.state_dict().values()])
-    assert found[1][0] == found[2][0] != Masks(half_masks(Double())).digest()
-    for one, two in zip(found[1][1], found[2][1], strict=True):
-        np.testing.assert_allclose(one, two, atol=1e-9)
+    refuse_other_masks_of_two_ranks("rigl", {"every": "2it"}, tmp_path)
 
 
 def test_a_threshold_is_remembered_over_an_interruption() -> None:

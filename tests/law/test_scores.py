@@ -75,6 +75,19 @@ def test_layer_options_reach_the_scheme():
     assert [int(m.sum()) for m in kept.values()] == [36, 24, 10]  # uniform: 70 of 232 is 36.2, 24.1, 9.7
 
 
+def test_options_stand_beside_a_name():
+    """Power 0 is uniform: 36, 24 and 10 of the 70 that stay. Random weights drawn by themselves miss the number."""
+    model = net()
+    masks = make_masks(model, 0.3, layers={"name": "erk", "power": 0.0}, seed=0)
+    assert [int(m.sum()) for m in masks.values()] == [36, 24, 10]
+    drawn = {make_masks(model, 0.3, score={"name": "random", "exact": False}, seed=seed).nonzeros for seed in range(9)}
+    assert len(drawn) > 1 and make_masks(model, 0.3, score={"name": "random"}, seed=0).nonzeros == 70
+    of_a_score = {"name": "taylor", "minibatch": 0}
+    data = [(torch.zeros(4, 12), torch.zeros(4, dtype=torch.int64))]
+    with pytest.raises(so.UserError, match=r"scores\.taylor\.minibatch"):
+        make_masks(model, 0.3, layers=of_a_score, data=data, seed=0)
+
+
 def test_public_names_lead_here():
     assert so.make_masks is make_masks and so.Masks is type(make_masks(net(), 0.5, seed=0))
 
@@ -90,6 +103,11 @@ def test_public_names_lead_here():
         ({"layers": {"0.weight": 0.5, "2.weigt": 0.5}}, r"found '2.weigt'.*did you mean '2.weight'"),
         ({"layers": {"0.weight": 0.5}}, r"density of layer '2.weight' is missing"),
         ({"structure": "blok"}, r"structure.*'blok'.*did you mean 'block'"),
+        ({"score": {"rounds": 3}}, r"score: must be a name, or a mapping with a name and options"),
+        ({"score": {"name": "magnitude", "round": 3}}, r"scores\.magnitude: unknown option"),
+        ({"layers": {"name": "erk", "powr": 2.0}}, r"densities\.erk: unknown option .*did you mean 'power'"),
+        ({"layers": {"name": "global", "power": 2.0}}, r"layers: global has no options"),
+        ({"layers": 3}, r"layers: must be a name, or a mapping"),
         ({"maskable": ["head.*"]}, r"no linear or convolution weight"),
     ],
 )

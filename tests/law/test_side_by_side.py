@@ -37,12 +37,18 @@ ROWS = [record(number, seed) for number in range(4) for seed in (0, 1)]
 def test_every_metric_of_every_cell_is_told_once() -> None:
     told = list(csv.DictReader(io.StringIO(side_by_side.render(EXHIBIT, CELLS, ROWS, [])["csv"])))
     assert len(told) == 8
-    means = {(row["cell"].rpartition(" ")[0], row["metric"]) for row in told}
-    assert len(means) == 4  # `metric` of the long form is the name of the value
-    found = {row["cell"]: float(row["mean"]) for row in told}
+    found = {(row["cell"], row["metric"]): float(row["mean"]) for row in told}
+    assert len(found) == 8
     for number, shown in enumerate(CELLS):
-        assert found[f"{shown['id']} test_accuracy_last"] == pytest.approx(90.5 + number)
-        assert found[f"{shown['id']} density"] == pytest.approx(0.41 - 0.1 * number)
+        assert found[shown["id"], "test_accuracy_last"] == pytest.approx(90.5 + number)
+        assert found[shown["id"], "density"] == pytest.approx(0.41 - 0.1 * number)
+
+
+def test_the_long_form_has_every_column_once() -> None:
+    told = side_by_side.render(EXHIBIT, CELLS, ROWS, [])["csv"]
+    head, *rows = csv.reader(io.StringIO(told))
+    assert len(head) == len(set(head)) and all(len(row) == len(head) for row in rows)
+    assert head[:6] == ["study", "scale", "exhibit", "rule.s_decay", "mask", "metric"]
 
 
 def test_the_table_has_a_column_a_metric_in_the_order_of_the_exhibit() -> None:

@@ -12,6 +12,7 @@ from sparse_ortho.errors import UserError
 from sparse_ortho.plan import job as jobs
 from sparse_ortho.plan.grid import axis_value
 from sparse_ortho.plan.identity import Cell, resolve_cell
+from sparse_ortho.plan.misfits import refuse_misfits
 from sparse_ortho.plan.summary import spent
 from sparse_ortho.plan.ticket_words import density_at
 from sparse_ortho.plan.workflow import Plan
@@ -101,6 +102,25 @@ def test_early_rewinding_asks_for_the_first_training_once() -> None:
     assert {node.spec["level"]: "early" in node.inputs for node in found} == {1: True, 2: False, 3: False}
 
 
+def test_the_trainings_below_may_differ_from_that_of_the_cell() -> None:
+    """Of 15 levels with 150 epochs and 160 at the end, as in the program beside Gadhikar and Burkholz (ICLR 2024)."""
+    long = cell({"levels": 2, "train": {"epochs": 5, "lr": 0.2}}, train={"epochs": 3, "batch_size": 32})
+    trained = [node.spec["train"] for node in long.needed("train") if node.stage == "train"]
+    assert trained[0] == {"epochs": 3, "batch_size": 32} and trained[1:] == [trained[1]] * 2
+    assert trained[1] == cell(None, train={"epochs": 5, "lr": 0.2, "batch_size": 32}).nodes["train"].spec["train"]
+    same = [cell({"levels": 2, **more}).id for more in ({}, {"train": {}}, {"train": {"epochs": 2}})]
+    assert same == same[:1] * 3
+
+
+def test_a_point_to_rewind_to_is_in_the_training_that_is_rewound() -> None:
+    late = {"levels": 2, "rewind": "4ep"}
+    refuse_misfits(cell(late | {"train": {"epochs": 5}}), None, "here")
+    with pytest.raises(UserError, match=r"ticket.rewind: is after the end of a training of 2 epochs"):
+        refuse_misfits(cell(late), None, "here")
+    with pytest.raises(UserError, match=r"ticket.rewind: is after the end of a training of 3 epochs"):
+        refuse_misfits(cell(late | {"train": {"epochs": 3}}, train={"epochs": 9}), None, "here")
+
+
 def test_what_must_be_handed_on_is_said() -> None:
     assert "carries" not in cell({"levels": 2}).nodes["init"].spec
     for more in ({"reset": "signs"}, {"reset": "norm"}):
@@ -120,6 +140,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "nothing at all": ({"reset": "nothing", "rewind": "2ep"}, r"ticket.reset: leaves all weights as trained"),
     "a typing error": ({"level": 3}, r"ticket.level: unknown key .*did you mean 'levels'"),
     "a number": (3, r"ticket: must be a mapping"),
+    "a training by number": ({"train": 150}, r"ticket.train: must say what differs below"),
+    "a training's option": ({"train": {"epoch": 5}}, r"ticket.train.epoch: unknown key .*did you mean 'epochs'"),
     "growing": ({"levels": 2, "rate": 0.5, "density": 0.6}, r"ticket.density: is above what level 1 leaves.*found 0.6"),
     "growing lists": ({"densities": [0.3, 0.4]}, r"ticket.densities: must fall from level to level"),
     "too many levels": ({"levels": 3, "densities": [0.3, 0.1]}, r"ticket.levels: there are 2 densities"),

@@ -212,7 +212,7 @@ def test_the_statistics_of_a_ghost_follow_the_mode_of_its_place() -> None:
 
 
 def test_a_network_without_a_place_is_refused() -> None:
-    with pytest.raises(UserError, match="no residual block of two convolutions; kind: identity has a place"):
+    with pytest.raises(UserError, match="no residual block of two or three convolutions; kind: identity has a place"):
         so.ghost_skips_(net("mlp"))
     with pytest.raises(UserError, match="no square layer"):
         so.ghost_skips_(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)), "identity")

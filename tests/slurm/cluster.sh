@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# A real Slurm on this one machine, for tests: install it from the distribution's packages, start it, stop it.
+# A real Slurm of two nodes on this one machine, for tests: install it from the distribution's packages, start, stop.
 #
 #     tests/slurm/cluster.sh install | start | stop | status | restart-controller
 #
 # Needs root and a Debian. Everything is under $SPARSE_ORTHO_SLURM (/tmp/sparse-ortho-slurm) but slurm.conf: Snakemake's
 # plugin drops SLURM_CONF, so the file must be where Slurm looks by itself. What was started is stopped by its own pid.
+# Two node daemons of one machine need a slurmd that knows -N, as Debian's does; each believes that all cores are its own.
 set -euo pipefail
 HOME_OF="${SPARSE_ORTHO_SLURM:-/tmp/sparse-ortho-slurm}"
 CONF=/etc/slurm/slurm.conf
-NODE="$(hostname -s)"
+HERE="$(hostname -s)"
+NODES="node1 node2"
 
 die() { echo "cluster.sh: $*" >&2; exit 1; }
 alive() { [ -s "$HOME_OF/$1.pid" ] && kill -0 "$(cat "$HOME_OF/$1.pid")" 2>/dev/null; }
@@ -27,18 +29,17 @@ write_conf() {
   cat >"$CONF" <<CONF
 # made by sparse-ortho, tests/slurm/cluster.sh
 ClusterName=sparse-ortho
-SlurmctldHost=$NODE(127.0.0.1)
+SlurmctldHost=$HERE(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket=$HOME_OF/munge.socket
 StateSaveLocation=$HOME_OF/state
-SlurmdSpoolDir=$HOME_OF/spool
+SlurmdSpoolDir=$HOME_OF/spool-%n
 SlurmctldPidFile=$HOME_OF/slurmctld.pid
-SlurmdPidFile=$HOME_OF/slurmd.pid
+SlurmdPidFile=$HOME_OF/%n.pid
 SlurmctldLogFile=$HOME_OF/slurmctld.log
-SlurmdLogFile=$HOME_OF/slurmd.log
+SlurmdLogFile=$HOME_OF/%n.log
 SlurmctldPort=16817
-SlurmdPort=16818
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -53,8 +54,10 @@ KillWait=5
 OverTimeLimit=0
 InactiveLimit=0
 MailProg=/bin/true
-NodeName=$NODE NodeAddr=127.0.0.1 CPUs=$(nproc) Boards=1 SocketsPerBoard=1 CoresPerSocket=$(nproc) ThreadsPerCore=1 RealMemory=8000 State=UNKNOWN
-PartitionName=all Nodes=$NODE Default=YES MaxTime=INFINITE State=UP
+NodeName=DEFAULT CPUs=$(nproc) Boards=1 SocketsPerBoard=1 CoresPerSocket=$(nproc) ThreadsPerCore=1 RealMemory=8000 State=UNKNOWN
+NodeName=node1 NodeHostname=$HERE NodeAddr=127.0.0.1 Port=16818
+NodeName=node2 NodeHostname=$HERE NodeAddr=127.0.0.1 Port=16819
+PartitionName=all Nodes=node[1-2] Default=YES LLN=YES MaxTime=INFINITE State=UP
 CONF
 }
 
@@ -67,25 +70,28 @@ start_munge() {
 }
 
 start_controller() {
-  alive slurmctld || slurmctld -f "$CONF" >>"$HOME_OF/slurmctld.out" 2>&1
+  alive slurmctld || slurmctld -f "$CONF" >>"$HOME_OF/slurmctld.out" 2>&1 || die "slurmctld does not start: $HOME_OF/slurmctld.out"
 }
 
 wait_until_idle() {
   for _ in $(seq 60); do
-    case "$(sinfo --noheader --format %T 2>/dev/null || true)" in idle* | mixed* | alloc*) return ;; esac
+    up="$(sinfo --noheader --Node --states idle,mixed,allocated,completing --responding --format %N 2>/dev/null || true)"
+    [ "$(wc -w <<<"$up")" = "$(wc -w <<<"$NODES")" ] && return
     sleep 0.5
   done
-  die "the node did not come up: $HOME_OF/slurmctld.log, $HOME_OF/slurmd.log"
+  die "not all nodes came up: $HOME_OF/slurmctld.log, $HOME_OF/node1.log, $HOME_OF/node2.log"
 }
 
 start() {
-  mkdir -p "$HOME_OF" "$HOME_OF/state" "$HOME_OF/spool"
+  mkdir -p "$HOME_OF" "$HOME_OF/state"
   chmod 755 "$HOME_OF"
   install_packages
   write_conf
   start_munge
   start_controller
-  alive slurmd || slurmd -f "$CONF" >>"$HOME_OF/slurmd.out" 2>&1
+  for node in $NODES; do
+    alive "$node" || slurmd -f "$CONF" -N "$node" >>"$HOME_OF/$node.out" 2>&1 || die "a slurmd does not start: $HOME_OF/$node.out"
+  done
   wait_until_idle
 }
 
@@ -99,7 +105,7 @@ stop_one() {
 }
 
 stop() {
-  for daemon in slurmd slurmctld munged; do stop_one "$daemon"; done
+  for daemon in $NODES slurmctld munged; do stop_one "$daemon"; done
   if [ -e "$CONF" ] && grep -q "made by sparse-ortho" "$CONF"; then rm -f "$CONF"; fi
   rm -rf "$HOME_OF"
 }
@@ -108,7 +114,7 @@ case "${1:-}" in
   install) mkdir -p "$HOME_OF"; install_packages ;;
   start) start ;;
   stop) stop ;;
-  status) for daemon in munged slurmctld slurmd; do alive "$daemon" && echo "$daemon runs" || echo "$daemon is down"; done; sinfo ;;
+  status) for daemon in munged slurmctld $NODES; do alive "$daemon" && echo "$daemon runs" || echo "$daemon is down"; done; sinfo ;;
   restart-controller) stop_one slurmctld; start_controller; wait_until_idle ;;
   *) die "say install, start, stop, status or restart-controller" ;;
 esac

@@ -12,6 +12,7 @@ from tests.conftest import ROOT, Checkout, copy_sources
 
 PYTHON = ROOT / ".venv-slurm" / "bin" / "python"
 CLUSTER = ROOT / "tests" / "slurm" / "cluster.sh"
+NODES = ("node1", "node2")  # of cluster.sh
 # This Slurm has neither accounts nor their database; a person waits 40 s for the first look at a job, a test cannot.
 HERE = (
     ["--slurm-no-account", "--slurm-status-command", "squeue"]

@@ -6,20 +6,20 @@ The long matrix: some ten minutes. `make ci-long` runs it (SPARSE_ORTHO_SLURM_LO
 from __future__ import annotations
 
 import os
-import socket
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import Checkout, copy_sources
-from tests.slurm.conftest import OnSlurm, cluster
+from tests.slurm.conftest import NODES, OnSlurm, cluster
 
 pytestmark = pytest.mark.skipif("SPARSE_ORTHO_SLURM_LONG" not in os.environ, reason="the long matrix: make ci-long")
-NODE = socket.gethostname().partition(".")[0]
-EPOCHS = 400  # of the tiny study here: eight seeds take a minute or two, so that faults meet a job at work
+EPOCHS = 8000  # of the one seed here: half a minute or more, so that faults meet a job at work
 
 
 @pytest.fixture
@@ -39,9 +39,14 @@ def copied(folder: Path) -> Path:
     return copy_sources(folder).folder
 
 
-def lengthened(checkout: Checkout) -> Checkout:
+def lengthened(checkout: Any) -> Any:
+    """One cell with one seed, and a checkpoint every second."""
+    checkout.edit("config.yaml", "checkpoint: 0", "checkpoint: 1")
     checkout.edit("studies/tiny/study.yaml", "epochs: 2", f"epochs: {EPOCHS}")
-    checkout.edit("config.yaml", "checkpoint: 0", "checkpoint: 2")
+    checkout.edit("studies/tiny/study.yaml", "seeds: [0, 1]", "seeds: [0]")
+    for exhibit in ("accuracy", "loss"):
+        cells = ("[uniform, erk], density: 0.3, init: [kaiming, eoi]", "[erk], density: 0.3, init: [eoi]")
+        checkout.edit(f"studies/tiny/{exhibit}.yaml", *cells)
     return checkout
 
 
@@ -79,48 +84,69 @@ def training() -> list[str]:
     return [number for number, comment in jobs().items() if "train" in comment]
 
 
+def checkpoints(checkout: Checkout) -> list[Path]:
+    return [path for path in (checkout.results / "store" / "checkpoints").glob("train/*/*") if path.is_file()]
+
+
+def trained(checkout: Checkout) -> list[str]:
+    """What became of the seed, one after the other, before the job served it to its own last attempt."""
+    return [e["event"] for e in checkout.events() if e["stage"] == "train" and e["event"] != "served"]
+
+
+def limit(number: str) -> int:
+    """The minutes that a job may take."""
+    told = subprocess.run(["scontrol", "show", "job", number], capture_output=True, text=True, check=True).stdout
+    days, hours, minutes = re.search(r"TimeLimit=(?:(\d+)-)?(\d+):(\d+):00", told).groups("0")  # type: ignore[union-attr]
+    return 24 * 60 * int(days) + 60 * int(hours) + int(minutes)
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     yield
-    subprocess.run(["scontrol", "update", f"NodeName={NODE}", "State=RESUME"], capture_output=True)
+    subprocess.run(["scontrol", "update", f"NodeName={','.join(NODES)}", "State=RESUME"], capture_output=True)
     subprocess.run(["scancel", "--user", "root"], capture_output=True)
 
 
 def test_a_job_that_is_cancelled_is_tried_again_and_goes_on(slow: OnSlurm, local: Checkout) -> None:
     run = Running(slow)
-    run.until(training)
-    time.sleep(15)
+    run.until(lambda: training() and checkpoints(slow))
     subprocess.run(["scancel", *training()], check=True)
     run.finished()
+    assert trained(slow) == ["started", "resumed", "made"]
     assert slow.contents() == local.contents()
 
 
 def test_a_job_that_passes_its_time_limit_goes_on_with_a_longer_one(slow: OnSlurm, local: Checkout) -> None:
-    slow.edit("rules/train.smk", 'PLAN.minutes("train", wc.bundle) * attempt', "1 if attempt == 1 else 30")
-    slow.edit("studies/tiny/study.yaml", f"epochs: {EPOCHS}", f"epochs: {EPOCHS * 3}")
-    longer = Checkout(copied(slow.folder.parent / "longer"))
-    lengthened(longer)
-    longer.edit("studies/tiny/study.yaml", f"epochs: {EPOCHS}", f"epochs: {EPOCHS * 3}")
-    longer.snakemake()
+    """Its limit is brought forward while it trains; Slurm looks at limits every half minute."""
     run = Running(slow)
-    assert "fail" in run.finished(1200).lower()  # the first attempt, of which Snakemake tells
-    assert slow.contents() == longer.contents()
+    run.until(lambda: training() and checkpoints(slow))
+    [first] = training()
+    asked = limit(first)
+    subprocess.run(["scontrol", "update", f"JobId={first}", "EndTime=now+1"], check=True)
+    run.until(lambda: first in jobs("TIMEOUT"))
+    run.until(training)
+    [second] = training()
+    assert limit(second) == 2 * asked > 0
+    run.finished()
+    assert trained(slow) == ["started", "resumed", "made"]
+    assert slow.contents() == local.contents()
 
 
-def test_a_node_that_is_drained_and_resumed_loses_nothing(slow: OnSlurm, local: Checkout) -> None:
+def test_nodes_that_are_drained_and_resumed_lose_nothing(slow: OnSlurm, local: Checkout) -> None:
     run = Running(slow)
     run.until(jobs)
-    subprocess.run(["scontrol", "update", f"NodeName={NODE}", "State=DRAIN", "Reason=test"], check=True)
+    subprocess.run(["scontrol", "update", f"NodeName={','.join(NODES)}", "State=DRAIN", "Reason=test"], check=True)
     run.until(lambda: not jobs())  # what runs may end; nothing new starts
     run.until(lambda: jobs("PENDING"))
-    subprocess.run(["scontrol", "update", f"NodeName={NODE}", "State=RESUME"], check=True)
+    subprocess.run(["scontrol", "update", f"NodeName={','.join(NODES)}", "State=RESUME"], check=True)
     run.finished()
     assert slow.contents() == local.contents()
 
 
 def test_a_controller_that_restarts_in_the_middle_is_waited_for(slow: OnSlurm, local: Checkout) -> None:
     run = Running(slow)
-    run.until(training)
+    run.until(lambda: training() and checkpoints(slow))
     cluster("restart-controller")
     run.finished()
+    assert trained(slow) == ["started", "made"]  # the node went on meanwhile
     assert slow.contents() == local.contents()
