@@ -12,9 +12,10 @@ themselves, so that the number of weights stays; K and N_p are compared in weigh
 `target` is N_p: from 1 on a number of weights (the released program has 600 for LeNet-300-100), below 1 a fraction of
 the active ones. 600 are 0.0225 of LeNet-300-100 at density 0.1, which is why the default is 0.02. `slower` are times at
 which the period doubles, as published for CIFAR and ImageNet. A layer that would lose everything keeps its largest
-weight, as released. Not from the paper: layers share by largest remainder within their room (as released a random layer
-takes what rounding leaves, and a full layer never ends the search for a place); where there is no other room, what has
-just been pruned may grow again; H is not doubled once everything that may go has gone.
+weight, and what grows may begin at random values (`regrown_value: random`, fresh.py), as released. Not from the paper:
+layers share by largest remainder within their room (as released a random layer takes what rounding leaves, and a full
+layer never ends the search for a place); where there is no other room, what has just been pruned may grow again; H is
+not doubled once everything that may go has gone.
 """
 
 from __future__ import annotations
@@ -170,6 +171,7 @@ def dsr(
     threshold: float = 1e-3,
     slower: tuple[str, ...] = (),
     granularity: Literal["weight", "kernel"] = "weight",
+    regrown_value: Literal["zero", "random"] = "zero",
     momentum_reset: bool | Literal["mean"] = True,
     masked_momentum: bool = True,
     leave: tuple[str, ...] = (),
@@ -179,6 +181,7 @@ def dsr(
         every,
         start,
         stop,
+        regrown_value=regrown_value,
         momentum_reset=momentum_reset,
         masked_momentum=masked_momentum,
         target=target,

@@ -31,7 +31,7 @@ def dst(
     drop: str = "magnitude",
     growth: str = "random",
     may_return: bool = True,
-    regrown_value: Literal["zero", "keep"] = "zero",
+    regrown_value: Literal["zero", "keep", "random"] = "zero",
     momentum_reset: bool | Literal["mean"] = False,
     masked_momentum: bool = False,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",

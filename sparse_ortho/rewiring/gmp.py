@@ -7,8 +7,10 @@ brings every layer to the same density (`scope: even`); here and in the programs
 2023) all weights compete (`global`). Not as released: integer budgets that are met exactly, and a last update at c_f,
 so that the final density is reached (there the last one is at c_f - 1).
 
-Not from the paper: other criteria than |w| (`drop`); `growth`, with which at every update to `stop` a `fraction` of
-each layer leaves after the thinning and as many grow (that is GraNet, which has more options); flow preservation.
+Not from the paper: other paths (`path`: linear; geometric, where each of N updates takes 1 - (d_f / d_0)^(1/N) of what
+is left, as in the program of DSR); other criteria than |w| (`drop`); `growth`, with which at every update to `stop` a
+`fraction` of each layer leaves after the thinning and as many grow (that is GraNet, which has more options); flow
+preservation.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ def gmp(
     start: str = "0it",
     stop: str = "0.5",
     scope: Literal["global", "even"] = "global",
+    path: Literal["cubic", "linear", "geometric"] = "cubic",
     masked_momentum: bool = False,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",
     drop: str = "magnitude",
@@ -67,4 +70,5 @@ def gmp(
         moment=moment,
         flow=flow,
         flow_growth=flow_growth,
+        path=path,
     )

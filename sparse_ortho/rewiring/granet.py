@@ -31,7 +31,7 @@ def granet(
     decay: Literal["constant", "cosine", "linear"] = "cosine",
     end: float = 0.005,
     scope: Literal["global", "even"] = "global",
-    regrown_value: Literal["zero", "keep"] = "zero",
+    regrown_value: Literal["zero", "keep", "random"] = "zero",
     momentum_reset: bool | Literal["mean"] = False,
     masked_momentum: bool = True,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",

@@ -64,7 +64,7 @@ def itop(
     decay: Literal["constant", "cosine", "linear"] = "cosine",
     end: float = 0.005,
     growth: Literal["gradient", "random"] = "random",
-    regrown_value: Literal["zero", "keep"] = "zero",
+    regrown_value: Literal["zero", "keep", "random"] = "zero",
     momentum_reset: bool | Literal["mean"] = False,
     masked_momentum: bool = True,
 ) -> Rule:

@@ -24,6 +24,7 @@ from sparse_ortho.rewiring.counting import counts
 from sparse_ortho.rewiring.drops import Counts, Layers, Marks
 from sparse_ortho.rewiring.engine import Change, update
 from sparse_ortho.rewiring.flow import preserved
+from sparse_ortho.rewiring.fresh import redraw_
 from sparse_ortho.rewiring.layer import Layer
 from sparse_ortho.rewiring.norms import restored
 from sparse_ortho.rewiring.overlap import overlaps
@@ -127,7 +128,7 @@ class Rewiring:
         layers = {name: self._layer(name, step, active[name]) for name in self.moving}
         change = self.change(layers, step)
         for name, layer in layers.items():
-            self._write(layer, change, self.weights[name])
+            self._write(layer, change, self.weights[name], step)
         came, left = counts(change.grown), counts(change.masks)
         self.last = {n: {"active": left[n], "dropped": active[n] - (left[n] - came[n]), "grown": came[n]} for n in left}
         if self.rule.flow in ("updates", "always"):
@@ -194,13 +195,15 @@ class Rewiring:
     def _probe(self, batches: Callable[[int], Batches], step: int) -> Probe:
         return Probe(self.model, {n: w.detach() for n, w in self.weights.items()}, batches(step), self.loss)
 
-    def _write(self, layer: Layer, change: Change, weight: torch.Tensor) -> None:
+    def _write(self, layer: Layer, change: Change, weight: torch.Tensor, step: int) -> None:
         mask, grown = change.masks[layer.name], change.grown[layer.name]
         fresh = grown & ~layer.mask if self.rule.regrown_value == "keep" else grown
         before = weight.detach().clone() if self.rule.restore_norm != "none" else weight
         moments.keep_(weight.detach(), mask & ~fresh)
         if self.rule.restore_norm != "none":
             weight.copy_(restored(weight, before, mask & ~fresh, self.rule.restore_norm))
+        if self.rule.regrown_value == "random":
+            redraw_(weight, fresh, self.streams("rewiring", f"{layer.name}/{step}/values"))
         if self.rule.momentum_reset:
             moments.restart(self.optimizer, weight, fresh, self._knows(mask & ~fresh))
         self.masks.update_({layer.name: mask})

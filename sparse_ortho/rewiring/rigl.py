@@ -27,7 +27,7 @@ def rigl(
     decay: Literal["constant", "cosine", "linear"] = "cosine",
     end: float = 0.0,
     may_return: bool = True,
-    regrown_value: Literal["zero", "keep"] = "zero",
+    regrown_value: Literal["zero", "keep", "random"] = "zero",
     momentum_reset: bool | Literal["mean"] = True,
     masked_momentum: bool = True,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "instead_of_step",

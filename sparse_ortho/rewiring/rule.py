@@ -22,7 +22,8 @@ from sparse_ortho.streams import Streams
 
 CHOICES = {
     "decay": ("constant", "cosine", "linear"),
-    "regrown_value": ("zero", "keep"),
+    "path": ("cubic", "linear", "geometric"),
+    "regrown_value": ("zero", "keep", "random"),
     "momentum_reset": (False, True, "mean"),
     "moment": ("after_step", "before_step", "instead_of_step"),
     "scope": ("global", "even"),
@@ -46,7 +47,7 @@ class Rule:
     final_density: float | None = None
     density_stop: str = "1.0"
     scope: str = "global"  # what thins out: all layers together, or each by itself
-    regrown_value: str = "zero"  # of a weight that is dropped and grown in one update
+    regrown_value: str = "zero"  # of a weight that grows; "keep": one that has just been dropped keeps its own
     momentum_reset: bool | str = False  # the optimizer forgets about weights that start from 0, or thinks of the mean
     masked_momentum: bool = False  # after every step the optimizer forgets about masked weights
     moment: str = "after_step"
@@ -56,6 +57,7 @@ class Rule:
     flow: str = "none"  # when weights move to units that have none
     flow_growth: str = "random"
     within: str = "anywhere"  # where weights grow: "start": only where the first mask has some
+    path: str = "cubic"  # of the number of weights, from the first to that of final_density
     leave: tuple[str, ...] = ()  # layers whose masks stay as they are: names of weights, as patterns
 
     live = Rewiring  # what `begin` puts to work; a method with a life of its own has a Rule with another one

@@ -24,7 +24,7 @@ def evolution(
     decay: Literal["constant", "cosine", "linear"] = "constant",
     end: float = 0.0,
     may_return: bool = True,
-    regrown_value: Literal["zero", "keep"] = "zero",
+    regrown_value: Literal["zero", "keep", "random"] = "zero",
     momentum_reset: bool | Literal["mean"] = False,
     masked_momentum: bool = False,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",

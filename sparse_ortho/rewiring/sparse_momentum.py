@@ -38,7 +38,7 @@ def sparse_momentum(
     drop: str = "magnitude",
     growth: str = "momentum",
     redistribution: str = "momentum",
-    regrown_value: Literal["zero", "keep"] = "zero",
+    regrown_value: Literal["zero", "keep", "random"] = "zero",
     momentum_reset: bool | Literal["mean"] = False,
     moment: Literal["after_step", "before_step", "instead_of_step"] = "after_step",
     drop_scope: Literal["layer", "global"] = "layer",

@@ -2,10 +2,12 @@
 
     step t acts if  t is a multiple of `every`,  start <= t  and  t < stop        t = 1, 2, ... counts the steps taken
     fraction(t) = end + (fraction - end) * decay(t / stop)        of the active weights of a layer leave, as many grow
-    K(t) = K_f + floor((K_0 - K_f) * (1 - (c - c_0) / (c_f - c_0))^3 + 1/2)        active weights, with a final density
+    K(t) = K_f + floor((K_0 - K_f) (1 - u)^3 + 1/2)    active weights, if the density falls; u = (c - c_0) / (c_f - c_0)
+    K(t) = K_f + floor((K_0 - K_f) (1 - u) + 1/2)        path linear
+    K(t) = floor(K_0 (K_f / K_0)^u + 1/2)                path geometric: each update takes the same share
 
 c, c_0 and c_f are t, start and density_stop counted in updates, and K_f = budget(final_density, N) is reached at c_f
-(Zhu, Gupta, arXiv 1710.01878). Without a final density the K_0 weights of the start are kept.
+(cubic: Zhu, Gupta, arXiv 1710.01878). Without a final density the K_0 weights of the start are kept.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from sparse_ortho.budgets import budget
 from sparse_ortho.errors import UserError
-from sparse_ortho.schedules import SCHEDULES, cubic, duration
+from sparse_ortho.schedules import SCHEDULES, duration
 
 if TYPE_CHECKING:
     from sparse_ortho.rewiring.rule import Rule
@@ -98,4 +100,6 @@ class Timetable:
         last = budget(self.rule.final_density, size)
         whole = self.density_stop // self.every - self.start // self.every
         t = min(1.0, (step // self.every - self.start // self.every) / whole)
-        return last + math.floor((first - last) * cubic(t) + 0.5)
+        if self.rule.path == "geometric":
+            return math.floor(first * (last / first) ** t + 0.5)
+        return last + math.floor((first - last) * SCHEDULES[self.rule.path](t) + 0.5)

@@ -14,10 +14,11 @@ from sparse_ortho.errors import UserError
 from sparse_ortho.plan.identity import resolve_cell
 from sparse_ortho.plan.options import defaults, literal_of
 from sparse_ortho.plan.shapes import refuse_unreachable
-from sparse_ortho.registry import resolve
-from sparse_ortho.rewiring import dsr, exclusion, moments
+from sparse_ortho.registry import load, resolve
+from sparse_ortho.rewiring import dsr, exclusion, fresh, moments
 from sparse_ortho.rewiring.layer import Layer
 from sparse_ortho.rewiring.rule import Rule
+from sparse_ortho.rewiring.timetable import Timetable
 from sparse_ortho.streams import Streams
 from tests.law.rule_runs import OPTIMIZERS
 from tests.law.test_rewiring_training import SWAP, buffer, feel, one_layer
@@ -299,3 +300,97 @@ def test_an_excluded_layer_is_dense_for_good_and_the_number_of_weights_stays() -
         assert int(sparse.masks["4.weight"].sum()) == (24 if step > 10 else 23)
         moved.add((step > 10, sparse.masks["2.weight"].numpy().tobytes()))
     assert len([m for m in moved if m[0]]) > 3, "the others still move"
+
+
+# --- regrown_value: random
+
+VALUES = ("zero", "random")
+
+
+def test_what_grows_begins_at_random_values_and_nothing_else_moves() -> None:
+    rules = {value: Rule("r", "2it", stop="4it", criteria=SWAP, fraction=0.5, regrown_value=value) for value in VALUES}
+    found: dict[str, list[torch.Tensor]] = {}
+    for value, rule in rules.items():
+        for _ in range(2):
+            model, sparse = one_layer(rule)
+            for _ in range(2):
+                feel(model)
+                sparse.step()
+            found.setdefault(value, []).append(model.weight.detach()[0].clone())
+    once, again = found["random"]
+    assert torch.equal(once, again)
+    assert (once[[3, 6]] != 0).all() and once[3] != once[6]
+    assert torch.equal(once[[0, 1, 2, 4, 5, 7]], found["zero"][0][[0, 1, 2, 4, 5, 7]])
+
+
+@pytest.mark.parametrize(
+    ("shape", "deviation"),
+    [((200, 400), 1 / 20), ((50, 30, 3, 3), (2 / 450) ** 0.5), ((64, 1, 5, 5), (2 / 1600) ** 0.5)],
+)
+def test_their_deviation_is_that_of_the_program_of_dsr(shape: tuple[int, ...], deviation: float) -> None:
+    """n draws: the mean square is within 5 sqrt(2 / n) of the variance, the mean within 5 / sqrt(n) deviations of 0."""
+    weight, where = torch.full(shape, 7.0), torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    fresh.redraw_(weight, where, Streams(3)("rewiring", "a"))
+    assert (weight[~where] == 7).all()
+    drawn = weight[where].double() / deviation
+    n = drawn.numel()
+    assert abs(float(drawn.square().mean()) - 1) < 5 * (2 / n) ** 0.5
+    assert abs(float(drawn.mean())) < 5 / n**0.5
+
+
+def test_they_do_not_depend_on_how_a_convolution_lies_in_memory() -> None:
+    where = torch.rand(4, 3, 3, 3, generator=torch.Generator().manual_seed(0)) < 0.5
+    plain, last = torch.zeros(4, 3, 3, 3), torch.zeros(4, 3, 3, 3).to(memory_format=torch.channels_last)
+    for weight in (plain, last):
+        fresh.redraw_(weight, where, Streams(3)("rewiring", "a"))
+    assert torch.equal(plain, last) and plain.any()
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_dsr_grows_at_zero_or_at_random_values(value: str) -> None:
+    rule = load("rules", "dsr")(every="2it", target=40.0, threshold=0.1, stop="99it", regrown_value=value)
+    torch.manual_seed(0)
+    model = nn.Linear(16, 16)
+    masks = so.make_masks(model, 0.5, seed=0)
+    sparse = so.SparseTraining(model, torch.optim.SGD(model.parameters(), lr=0.01), masks, rule)
+    for _ in range(2):
+        model.zero_grad()
+        model(torch.randn(4, 16)).square().sum().backward()
+        sparse.step()
+    active = model.weight.detach()[sparse.masks["weight"]]
+    assert sparse.masks.nonzeros == 128
+    assert bool((active == 0).any()) == (value == "zero")
+
+
+# --- path
+
+
+def test_a_geometric_path_takes_the_same_share_at_every_update() -> None:
+    """1024 weights in ten updates to one: half of them leave each time. Linear: 102.3 each time."""
+    totals = {}
+    for path in ("geometric", "linear"):
+        rule = Rule("r", "10it", final_density=1 / 1024, density_stop="100it", criteria=SWAP, path=path)
+        times = Timetable.of(rule, None, 1000)
+        totals[path] = [times.total(10 * c, 1024, 1024) for c in range(12)]
+    assert totals["geometric"] == [1024, 512, 256, 128, 64, 32, 16, 8, 4, 2, 1, 1]
+    assert totals["linear"] == [1024, 922, 819, 717, 615, 513, 410, 308, 206, 103, 1, 1]
+
+
+def test_gmp_follows_its_path_to_the_final_density() -> None:
+    found = load("rules", "gmp")(final_density=0.25, every="1it", start="0it", stop="4it", path="geometric")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+    masks = so.make_masks(model, 1.0, seed=0)
+    sparse = so.SparseTraining(model, torch.optim.SGD(model.parameters(), lr=0.1), masks, found)
+    seen = []
+    for _ in range(5):
+        model.zero_grad()
+        model(torch.randn(4, 16)).square().sum().backward()
+        sparse.step()
+        seen.append(sparse.masks.nonzeros)
+    assert seen == [362, 256, 181, 128, 128]  # 512 / sqrt(2), 512 / 2, ...
+
+
+def test_an_unknown_path_is_refused() -> None:
+    with pytest.raises(UserError, match="cubic"):
+        Rule("r", "10it", final_density=0.5, density_stop="100it", criteria=SWAP, path="straight")
