@@ -2,12 +2,12 @@
 
     .venv/bin/python -m benchmarks.scale [--cells 24] [--epochs 12]
 
-A small study runs on one core; from what it left the makespan on two cores is forecast, and then measured by a second
-run of the same study from nothing. Other work on the machine stretches the two runs differently, so each job says how
-many CPU seconds it had of its own, and the forecast is also told for a machine as busy as that of the second run:
+A small study runs on one core; from what it left the makespan on one and on two cores is forecast, and the second is
+then measured by another run of the same study from nothing. The forecast takes workers for as fast beside each other as
+alone. Two virtual cores may be two threads of one, and other work comes and goes, so the forecast is also told for jobs
+as slow as they were in the second run:
 
-    forecast at the same load = forecast * stretch of the second run / stretch of the first
-    stretch = seconds of all jobs / CPU seconds of all jobs        about 1 on a machine of one's own
+    forecast at the same pace = forecast * seconds of all jobs in the second run / seconds of all jobs in the first
 
 Besides: time and memory of planning 4,000 cells, on which the limits rest.
 """
@@ -24,9 +24,9 @@ from pathlib import Path
 from benchmarks.bundles import run, study
 from benchmarks.dry_run import checkout
 from benchmarks.recording import record
-from sparse_ortho.artifacts import read_json
 from sparse_ortho.plan.config import read_yaml
 from sparse_ortho.plan.forecast import Forecast, breaks, forecast
+from sparse_ortho.plan.measured import ran
 from sparse_ortho.plan.workflow import Plan
 
 PLANNING = """
@@ -48,11 +48,9 @@ def told(folder: Path, bundle: int, workers: int, cells: int | None = None) -> F
         os.chdir(before)
 
 
-def stretch(folder: Path) -> float:
-    """Seconds of the jobs of a finished run for each second that they had a core."""
-    jobs = [read_json(path) for path in (folder / "results" / "provenance").rglob("*.json")]
-    jobs = [job for job in jobs if "cpu_seconds" in job]
-    return sum(job["seconds"] for job in jobs) / sum(job["cpu_seconds"] for job in jobs)
+def busy(folder: Path) -> float:
+    """Seconds of all jobs of a finished run, with the start of their processes."""
+    return sum(job.seconds for job in ran(folder / "results"))
 
 
 def planning(cells: int) -> tuple[float, float]:
@@ -76,20 +74,22 @@ def main() -> None:
         for folder in (one, two):
             study(Path(folder), arguments.cells, arguments.epochs)
         first = run(Path(one), 1, arguments.bundle)
-        here, there = told(Path(one), arguments.bundle, 2), told(Path(one), arguments.bundle, 64, 100_000)
+        alone, here = (told(Path(one), arguments.bundle, workers) for workers in (1, 2))
+        there = told(Path(one), arguments.bundle, 64, 100_000)
         second = run(Path(two), 2, arguments.bundle)
-        before, after = stretch(Path(one)), stretch(Path(two))
+        slower = busy(Path(two)) / busy(Path(one))
     seconds, memory = planning(4000)
     record(
         "scale",
         {
             "cells, one seed each": arguments.cells,
+            "one core, forecast (s)": round(alone.span, 1),
             "one core, measured (s)": round(first.wall, 1),
             "two cores, forecast (s)": round(here.span, 1),
             "two cores, measured (s)": round(second.wall, 1),
             "forecast / measured": round(here.span / second.wall, 2),
-            "stretch of one core, of two": [round(before, 2), round(after, 2)],
-            "forecast / measured at the same load": round(here.span * after / before / second.wall, 2),
+            "seconds of a job on two cores / on one": round(slower, 2),
+            "forecast / measured at the same pace": round(here.span * slower / second.wall, 2),
             "load of the machine": round(os.getloadavg()[1], 1),
             "planning 4,000 cells (CPU s)": round(seconds, 2),
             "planning 4,000 cells (MB)": round(memory),

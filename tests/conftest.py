@@ -17,6 +17,9 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parent.parent
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
 
+# Before torch is imported: as many processes as cores run tests, and threads beside them only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("law", deadline=None, derandomize=True)
 settings.load_profile("law")
 
